@@ -1,0 +1,1678 @@
+"""A GPT from first principles, taught by running it: the program of script_gpt_refactored.py with a lecture around it.
+
+The program reads a list of names, one a line, learns how names are spelled, and invents new ones. The docstrings hold
+the lectures, each in four levels: WHAT it is, WHY it is there, HOW it works on small numbers you can check by hand, and
+what lies DEEPER. PAUSE AND THINK puts a question before its answer. Every statement that starts with `lecture.` only
+reads values and prints; take them all away and the program is that of script_gpt_refactored.py, to the last bit.
+
+Run it:    python3 script_gpt_educational.py | less       (or let it scroll by: the figures stay)
+           python3 script_gpt_educational.py --pause      (waits for your guess at each question)
+Read it:   from top to bottom; the lecturer's own code comes last, and you can leave it unread
+
+Shapes are written [rows][columns]. A weight matrix is stored [n_out][n_in], so a layer computes y = W x. With the
+default sizes and an alphabet of 26 letters the model has 27 tokens and 4,192 parameters.
+
+The whole architecture, for one token at one position:
+
+```mermaid
+flowchart TB
+    token["token id"] --> wte["row of wte [n_embd]"]
+    position["position"] --> wpe["row of wpe [n_embd]"]
+    wte --> add(("+"))
+    wpe --> add
+    add --> norm0["rmsnorm"]
+    norm0 --> layer
+    subgraph layer ["n_layer transformer layers"]
+        direction TB
+        norm1["rmsnorm"] --> attention["multi-head attention"]
+        attention --> add1(("+"))
+        add1 --> norm2["rmsnorm"]
+        norm2 --> mlp["MLP: fc1, relu, fc2"]
+        mlp --> add2(("+"))
+    end
+    cache[("cache: keys and values of this token and all before it")] --> attention
+    layer --> head["lm_head [vocab_size][n_embd]"]
+    head --> logits["logits [vocab_size]"]
+    logits --> softmax["softmax"]
+    softmax --> next["probability of each next token"]
+```
+
+Sources: the transformer, Vaswani et al. 2017; a decoder that predicts the next token, Radford et al. 2018 and 2019
+(GPT, GPT-2, whose names the weights keep); RMSNorm, Zhang and Sennrich 2019; Adam, Kingma and Ba 2015; the tape of
+reverse-mode differentiation, Wengert 1964 and Linnainmaa 1970.
+"""
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from operator import mul
+from typing import Sequence
+
+# ======================================================================================================================
+# Configuration
+# ======================================================================================================================
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used. The message is one line: what is wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Every number that is chosen rather than learned.
+
+    Raises InputError for a size or rate out of range, a negative count, or n_embd not a multiple of n_head. Within the
+    ranges no number can overflow, so the loss is always finite.
+
+    LECTURE: Hyperparameters
+    These numbers are chosen before training. What each does, why it has its value, what happens when it is raised or
+    lowered, and where it comes from. The figures are the mean loss of the last 100 of 300 steps on names.txt, lower is
+    better, as in `python3 script_gpt.py --steps 300 --n-embd 32`; all runs read the same names in the same order, and
+    with the defaults the figure is 2.52. Three other seeds give 2.60, 2.48 and 2.53, for they read other names from
+    other first weights. A difference smaller than between two seeds says nothing yet.
+
+    n_layer = 1, the depth. Each layer is one round of looking around (attention) and thinking it over (MLP). One is
+    enough to see everything, and trains in seconds. Raised: n_layer=2 gives 2.52 at twice the work; more depth needs
+    more data and more steps than these to pay. GPT-2 small has 12 (Radford et al., 2019).
+
+    n_embd = 16, the width: how many numbers describe a token at each stage. Lowered: n_embd=8 gives 2.54. Raised:
+    n_embd=32 gives 2.54, with four times the numbers in each square matrix: 300 names are too few to use them. GPT-2
+    small has 768.
+
+    n_head = 4, the attention heads: each looks in its own way, on a slice of n_embd / n_head numbers. The count of
+    parameters does not change with it. n_head=1 gives 2.52, n_head=8 gives 2.52: on this task it matters little.
+    Several heads come from Vaswani et al. (2017), who used 8.
+
+    block_size = 16, the longest context in tokens, and so the number of rows in wpe. No name in names.txt has more
+    than 15 letters, so with BOS each one fits. Lowered: block_size=4 gives 2.73, but that is another task: only the
+    first 4 letters of a name are asked, and beginnings are harder to guess than ends. Raised: block_size=32 gives
+    2.52; the new rows of wpe are never used (only the draw of the random weights differs). GPT-2 has 1,024.
+
+    learning_rate = 0.01, about how far each parameter moves in the first steps; it falls linearly to 0. Lowered:
+    learning_rate=0.001 gives 2.76, too slow for 300 steps. Raised: learning_rate=0.1 gives 2.65, steps too long to
+    settle. Adam's authors suggest 0.001 (Kingma and Ba, 2015); small models on short runs can take more.
+
+    beta1 = 0.85, how much of the running mean of the gradient is kept at each step: a memory of about 1 / (1 - beta1),
+    here 7 steps. beta1=0.0 (no memory) gives 2.52, beta1=0.95 gives 2.53. The paper uses 0.9. Where the rate falls to
+    0 anyway, the noise that this memory would smooth matters little.
+
+    beta2 = 0.99, the same for the running mean of the squared gradient: a memory of about 100 steps. beta2=0.9 gives
+    2.52, beta2=0.999 (the paper's value, a memory of 1,000 steps) gives 2.52.
+
+    eps_adam = 1e-8 keeps a division by 0 away where a parameter has never had a gradient. Raised, it makes small
+    gradients take smaller steps than large ones again: eps_adam=0.01 gives 2.51, no worse here. The value is the
+    paper's.
+
+    num_steps = 1000, one name each. num_steps=100 gives 2.80 over its 100 steps, num_steps=1000 gives 2.47 over its
+    last 100 (other names than those of the 300, so compare with care).
+
+    weight_std = 0.08, the spread of the first weights. Lowered: weight_std=0.01 gives 2.53. Raised: weight_std=0.5
+    gives 3.21: the first guesses are then sure of themselves and wrong. GPT-2 uses 0.02. It follows no rule such as 1
+    / sqrt(fan-in); it was found to work, as a good range of values does.
+
+    temperature = 0.5 divides the logits when names are drawn; training never sees it. After the default run, 20
+    samples at temperature=0.1 hold 10 different names, at temperature=0.5 20, at temperature=2.0 20. num_samples = 20
+    says how many to draw, seed = 42 where chance starts: the same seed, the same run.
+
+    PAUSE AND THINK: which of these figures differ from the default by more than chance?
+    ANSWER: few. A learning rate ten times too low or too high, first weights far too large, and the runs that were
+    asked other questions (block_size=4, num_steps=100). The rest lies within what another seed does: one run of 300
+    names cannot tell them apart, and whoever claims it can has not tried a second seed.
+    """
+
+    n_layer: int = 1
+    n_embd: int = 16
+    n_head: int = 4
+    block_size: int = 16
+    learning_rate: float = 0.01
+    beta1: float = 0.85
+    beta2: float = 0.99
+    eps_adam: float = 1e-8
+    num_steps: int = 1000
+    temperature: float = 0.5
+    num_samples: int = 20
+    seed: int = 42
+    weight_std: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name in ("n_layer", "n_embd", "n_head", "block_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, highest in (("learning_rate", 100.0), ("temperature", 1e9)):
+            if not 1e-9 <= getattr(self, name) <= highest:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be positive, from 1e-09 to {highest:g}")
+        for name in ("num_steps", "num_samples"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}: it must not be negative")
+        if self.n_embd % self.n_head:
+            raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers per head: each head works on its own slice of the n_embd numbers."""
+        return self.n_embd // self.n_head
+
+
+# ======================================================================================================================
+# Data
+# ======================================================================================================================
+
+
+def load_dataset(path: str) -> list[str]:
+    """The documents of a UTF-8 text file, one a line, in file order, stripped, without empty lines.
+
+    Raises InputError if the file cannot be read, is not UTF-8, or holds no document.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            docs = [line.strip() for line in file]
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): name a text file, one document a line") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: save it as UTF-8 first") from error
+    docs = [doc for doc in docs if doc]
+    if not docs:
+        raise InputError(f"{path} is empty: it needs at least one document, one a line")
+    return docs
+
+
+# ======================================================================================================================
+# Tokenizer
+# ======================================================================================================================
+
+
+class Tokenizer:
+    """Characters to token ids and back; one more token, BOS, marks both ends of a document.
+
+    A character's id is its place in `vocabulary`; the next id after them is `bos`. With the 26 letters, a is 0 and BOS
+    is 26:
+
+    ```mermaid
+    flowchart LR
+        text["emma"] --> split["e, m, m, a"]
+        split --> ids["4, 12, 12, 0"]
+        ids --> ends["26, 4, 12, 12, 0, 26"]
+        bos["BOS = 26"] --> ends
+        ends --> pairs["asked, answer: 26→4, 4→12, 12→12, 12→0, 0→26"]
+    ```
+
+    LECTURE: Tokens
+    WHAT. A model works on numbers, so text becomes numbers first. Here each character is one token, and its number is
+    its place in the vocabulary. BOS, the next number after them, marks both ends of a document.
+
+    WHY. With characters the vocabulary is small and no name is unknown. The price is length: GPT-2 uses pieces of
+    words instead (byte-pair encoding, Sennrich et al., 2016), which makes texts shorter and the embedding table far
+    longer.
+
+    HOW. With the 26 letters, a is 0, e is 4, m is 12, z is 25, and BOS is 26:
+
+    >>> Tokenizer("abcdefghijklmnopqrstuvwxyz").encode("emma")
+    [26, 4, 12, 12, 0, 26]
+
+    DEEPER. The numbers are names, not quantities: that m is three times e means nothing. The first thing the model
+    does with a token is to fetch its row of wte, and only that row is computed with. One token does the work of two,
+    start and end, because the two never meet: as a question it says a name begins, as an answer it says the name is
+    over.
+
+    PAUSE AND THINK: how many questions does the name "emma" put to the model?
+    ANSWER: five, one a position: what follows BOS, e, m, m, a? The last answer is BOS.
+    """
+
+    def __init__(self, vocabulary: str) -> None:
+        self.vocabulary = vocabulary
+        self.token_ids = {character: token_id for token_id, character in enumerate(vocabulary)}
+        self.bos = len(vocabulary)
+        self.vocab_size = len(vocabulary) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the text's characters between two BOS. Raises InputError for a character it does not know."""
+        unknown = sorted(set(text) - set(self.token_ids))
+        if unknown:
+            raise InputError(f"{text!r} has {''.join(unknown)!r}, not in the vocabulary: use only {self.vocabulary!r}")
+        return [self.bos] + [self.token_ids[character] for character in text] + [self.bos]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of the tokens, BOS left out: decode(encode(text)) == text."""
+        return "".join(self.vocabulary[token] for token in tokens if token != self.bos)
+
+
+# ======================================================================================================================
+# Autograd
+# ======================================================================================================================
+
+
+class Value:
+    """A number that remembers what it was computed from, so that the chain rule can walk back through it.
+
+    data         the number
+    grad         ∂L/∂data, the slope of the loss L in this number; `backward` on L adds it up
+    children     the Values it was computed from; empty for a leaf (a parameter or a constant)
+    local_grads  its own slope in each child, ∂data/∂child, in the same order
+
+    Every computed Value is appended to `Value.tape`, so the tape holds them in order of birth, and each stands after
+    its children. Read backwards it is a valid order for the chain rule (Wengert, 1964; Linnainmaa, 1970). For
+    L = (a + b) * c with a = 2, b = 1, c = 4:
+
+    ```mermaid
+    flowchart LR
+        a["a = 2<br>grad 4"] -->|"local 1"| sum["a + b = 3<br>grad 4"]
+        b["b = 1<br>grad 4"] -->|"local 1"| sum
+        sum -->|"local 4"| L["L = 12<br>grad 1"]
+        c["c = 4<br>grad 3"] -->|"local 3"| L
+    ```
+
+    >>> a, b, c = Value(2.0), Value(1.0), Value(4.0)
+    >>> L = (a + b) * c
+    >>> L.backward()
+    >>> L.data, a.grad, b.grad, c.grad
+    (12.0, 4.0, 4.0, 3.0)
+
+    A Value computed before the last `backward` has left the tape: from then on it counts as a constant.
+
+    LECTURE: Computation graphs and the chain rule
+    WHAT. A Value is a number that knows which numbers it was computed from, and how steeply it changes with each of
+    them. Joined together they are a graph, from the parameters at one end to the loss at the other.
+
+    WHY. To lower the loss we need its slope in every parameter. Nudging them one at a time would take a whole forward
+    pass for each; the chain rule gives all the slopes in a single walk back.
+
+    HOW. Slopes multiply along a path and add up over paths. In L = a * a + a the number a reaches L by three ways,
+    with slopes a, a and 1; at a = 3 they add up to 7:
+
+    >>> a = Value(3.0)
+    >>> L = a * a + a
+    >>> L.backward()
+    >>> L.data, a.grad
+    (12.0, 7.0)
+
+    DEEPER. Walking from the loss to the parameters is reverse mode: right where one output depends on many inputs. It
+    costs a small constant times the forward pass, however many parameters there are (Baur and Strassen, 1983). Walking
+    the other way, forward mode, gives the slopes of all outputs in one input, and would need a walk for each
+    parameter.
+
+    PAUSE AND THINK: why does backward say `child.grad += ...` and not `child.grad = ...`?
+    ANSWER: because a number may be used more than once. Each use is a path to the loss, and slopes add over paths;
+    with = the last path would wipe out the others (a above would get 1, or 3).
+
+    PAUSE AND THINK: and why must the optimizer set the gradients back to 0?
+    ANSWER: for the same reason: the next backward adds to what it finds, and the slopes of two different names would
+    mix.
+    """
+
+    __slots__ = ("data", "grad", "children", "local_grads")
+    tape = []  # every computed Value, in order of birth
+
+    def __init__(self, data: float, children: Sequence[Value] = (), local_grads: Sequence[float] = ()) -> None:
+        self.data, self.grad = data, 0.0
+        self.children, self.local_grads = children, local_grads
+        if children:
+            Value.tape.append(self)
+
+    def __add__(self, other: Value | float) -> Value:
+        """a + b: ∂/∂a = 1, ∂/∂b = 1."""
+        other = other if isinstance(other, Value) else Value(other)
+        return Value(self.data + other.data, (self, other), (1.0, 1.0))
+
+    def __mul__(self, other: Value | float) -> Value:
+        """a * b: ∂/∂a = b, ∂/∂b = a."""
+        other = other if isinstance(other, Value) else Value(other)
+        return Value(self.data * other.data, (self, other), (other.data, self.data))
+
+    def __pow__(self, exponent: float) -> Value:
+        """a ** n for a constant n: ∂/∂a = n * a ** (n - 1). Raises ValueError where the result is not a real number."""
+        return Value(math.pow(self.data, exponent), (self,), (exponent * math.pow(self.data, exponent - 1),))
+
+    def exp(self) -> Value:
+        """e ** a: ∂/∂a = e ** a. Raises OverflowError above about 709.78."""
+        return Value(math.exp(self.data), (self,), (math.exp(self.data),))
+
+    def log(self) -> Value:
+        """ln a: ∂/∂a = 1 / a. Raises ValueError for a <= 0."""
+        return Value(math.log(self.data), (self,), (1.0 / self.data,))
+
+    def relu(self) -> Value:
+        """a if a > 0, else 0: ∂/∂a = 1 if a > 0, else 0 (at 0 itself, where there is no slope, 0 is the custom)."""
+        return Value(max(0.0, self.data), (self,), (float(self.data > 0),))
+
+    # The rest is said in terms of + and * and **; the __r...__ forms serve a plain number on the left, as in 2 - a.
+
+    def __neg__(self) -> Value:
+        return self * -1.0
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self + -other
+
+    def __truediv__(self, other: Value | float) -> Value:
+        return self * other**-1
+
+    def __radd__(self, other: float) -> Value:
+        return self + other
+
+    def __rsub__(self, other: float) -> Value:
+        return -self + other
+
+    def __rmul__(self, other: float) -> Value:
+        return self * other
+
+    def __rtruediv__(self, other: float) -> Value:
+        return self**-1 * other
+
+    def backward(self) -> None:
+        """Adds ∂self/∂v to the grad of every Value v that self was computed from, and clears the tape.
+
+        The chain rule: ∂L/∂child = sum over its parents of ∂L/∂parent * ∂parent/∂child. A parent stands later on the
+        tape than its children, so when the walk from the end reaches a Value, its grad is complete.
+
+        Raises RuntimeError if self is not on the tape: it is a leaf, or a backward has cleared the tape since.
+
+        LECTURE: Why a tape
+        WHAT. Every computed Value is appended to one list, the tape, at its birth. backward walks it from the end.
+
+        WHY. A Value may hand its gradient down only when it is complete, after everything computed from it has handed
+        down its own. The usual way is to sort the graph depth first before each walk, with recursion and a set of what
+        has been seen.
+
+        HOW. No number can be computed before the numbers it is computed from exist. So the order of birth already has
+        every child before its parents, and its reverse has every parent before its children: nothing is left to sort.
+        A chain of 100,000 additions is no problem, where a recursive sort meets Python's recursion limit:
+
+        >>> total = x = Value(1.0)
+        >>> for _ in range(100_000):
+        ...     total = total + x
+        >>> total.backward()
+        >>> x.grad
+        100001.0
+
+        DEEPER. The tape is why training takes more memory than use: everything computed on the way is kept until the
+        walk back. Large models throw part of it away and compute it a second time (Chen et al., 2016). The idea of the
+        tape is older than the name backpropagation: Wengert wrote it down in 1964.
+
+        PAUSE AND THINK: what happens when backward is called twice on the same loss?
+        ANSWER: here, an error: the first walk has used up the tape. Engines that sort the graph would add every slope
+        a second time, and say nothing.
+        """
+        if not any(node is self for node in reversed(Value.tape)):
+            raise RuntimeError("backward needs a Value on the tape: this one is a leaf, or backward has cleared it")
+        self.grad = 1.0
+        while Value.tape:  # backwards: each node comes before the children it was computed from
+            node = Value.tape.pop()
+            grad = node.grad
+            if grad:  # 0 for what self does not depend on, and behind a silent relu: nothing to pass on
+                for child, local_grad in zip(node.children, node.local_grads):
+                    child.grad += local_grad * grad
+
+
+# ======================================================================================================================
+# Vector functions
+# ======================================================================================================================
+
+
+def dot(a: Sequence[Value], b: Sequence[Value]) -> Value:
+    """a · b = Σ a_i b_i as one node with 2n children: ∂/∂a_i = b_i, ∂/∂b_i = a_i. [n], [n] -> one Value.
+
+    The same as n products and a sum, in one node in place of 2n: most of the program's speed comes from here.
+    """
+    a_data, b_data = [value.data for value in a], [value.data for value in b]
+    return Value(sum(map(mul, a_data, b_data)), (*a, *b), (*b_data, *a_data))
+
+
+def linear(x: list[Value], weights: list[list[Value]]) -> list[Value]:
+    """y = W x: a dot product of x with each row of W. [n_in], [n_out][n_in] -> [n_out].
+
+    ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
+    """
+    x_data = [value.data for value in x]  # read once here, where dot would read it for each row
+    rows = [(row, [weight.data for weight in row]) for row in weights]
+    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
+
+
+def logsumexp(x: Sequence[Value]) -> Value:
+    """ln Σ e^x_i as one node; its slopes are exactly softmax(x). [n] -> one Value.
+
+    Taking the largest x_i out first changes nothing in exact arithmetic, ln Σ e^x_i = m + ln Σ e^(x_i - m), and keeps
+    every exponent at 0 or below, so nothing overflows.
+
+    LECTURE: Why softmax subtracts the maximum
+    WHAT. softmax turns any list of numbers into probabilities: e to the power of each, divided by their sum. logsumexp
+    is the logarithm of that sum, computed so that it cannot overflow.
+
+    WHY. The exponential grows fast. Python raises OverflowError from about 710 on; arrays give infinity, and then NaN:
+
+    >>> math.exp(1000.0)
+    Traceback (most recent call last):
+    OverflowError: math range error
+
+    HOW. Taking the same amount off every number changes no probability, since e^(x - m) = e^x / e^m and the divisor
+    cancels. With m the largest, every power is at most 1:
+
+    >>> [round(p.data, 3) for p in softmax([Value(1000.0), Value(999.0)])]
+    [0.731, 0.269]
+
+    DEEPER. On paper a softmax is never exactly 0 or 1; in floating point it gets there. The logarithm of that 0 would
+    be an error, so the loss never takes it: it is logsumexp(logits) - logits[target], which stays exact:
+
+    >>> logits = [Value(1000.0), Value(0.0)]
+    >>> [p.data for p in softmax(logits)]
+    [1.0, 0.0]
+    >>> (logsumexp(logits) - logits[1]).data
+    1000.0
+
+    PAUSE AND THINK: softmax([1, 2, 3]) or softmax([101, 102, 103]): which is more even?
+    ANSWER: they are the same. Only the differences between logits count.
+
+    PAUSE AND THINK: and softmax([10, 20, 30])?
+    ANSWER: far less even: the differences are ten times as large. That is what a low temperature does.
+    """
+    largest = max(value.data for value in x)
+    exponentials = [math.exp(value.data - largest) for value in x]
+    total = sum(exponentials)
+    return Value(largest + math.log(total), x, [exponential / total for exponential in exponentials])
+
+
+def softmax(x: Sequence[Value]) -> list[Value]:
+    """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)). [n] -> [n].
+
+    ∂p_i/∂x_j = p_i (1 - p_i) for i = j, else -p_i p_j; autograd finds it through the two steps.
+
+    ```mermaid
+    flowchart LR
+        x["x [n]<br>any numbers"] --> lse["logsumexp(x)<br>one number"]
+        x --> minus["x_i - logsumexp(x)<br>ln p_i, at most 0"]
+        lse --> minus
+        minus --> exp["exp"]
+        exp --> p["p [n]<br>0 to 1, sum 1"]
+    ```
+    """
+    minus_total = -logsumexp(x)
+    return [(value + minus_total).exp() for value in x]
+
+
+def rmsnorm(x: list[Value], epsilon: float = 1e-5) -> list[Value]:
+    """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain. [n] -> [n].
+
+    y_i = x_i * s with s = (mean(x²) + epsilon)^(-1/2), and ∂L/∂x_j = s * (g_j - y_j * mean(g * y)) with g = ∂L/∂y. The
+    mean is not removed, and no |y_i| exceeds sqrt(n). epsilon keeps a vector of zeros at zero.
+
+    ```mermaid
+    flowchart LR
+        x["x [n]"] --> square["mean of x_i²"]
+        square --> epsilon["+ epsilon"]
+        epsilon --> root["to the power -1/2:<br>the scale s"]
+        root --> times["x_i * s"]
+        x --> times
+        times --> y["y [n], mean square 1"]
+    ```
+
+    LECTURE: Why normalise
+    WHAT. rmsnorm scales a vector so that the mean of its squares is 1. Its direction stays.
+
+    WHY. Every layer adds to x, so x grows with depth and with training. Dot products grow with it, softmax hardens,
+    and a learning rate that suits one layer is wrong for the next. Behind a norm, each layer reads numbers of the same
+    size.
+
+    HOW. For [3, 4] the mean square is (9 + 16) / 2 = 12.5, its root 3.536, and both numbers are divided by that:
+
+    >>> [round(y.data, 3) for y in rmsnorm([Value(3.0), Value(4.0)])]
+    [0.849, 1.131]
+
+    DEEPER. LayerNorm (Ba et al., 2016) also takes the mean off and has learned gains; RMSNorm (Zhang and Sennrich,
+    2019) leaves the mean, and this model has no gains. So the values need not have variance 1, and they are not
+    bounded by 2 but by sqrt(n), reached when all the size sits in one number:
+
+    >>> [round(y.data, 3) for y in rmsnorm([Value(9.0), Value(0.0), Value(0.0), Value(0.0)])]
+    [2.0, 0.0, 0.0, 0.0]
+
+    PAUSE AND THINK: x becomes ten times as large. What does rmsnorm(x) do?
+    ANSWER: almost nothing: the scale becomes ten times as small. Only epsilon, 1e-5 beside the mean square, makes a
+    trace of a difference. So the gradient has (almost) no part along x.
+    """
+    scale = (dot(x, x) / len(x) + epsilon) ** -0.5
+    return [value * scale for value in x]
+
+
+# ======================================================================================================================
+# Parameters
+# ======================================================================================================================
+
+
+def parameter_shapes(config: GPTConfig, vocab_size: int) -> dict[str, tuple[int, int]]:
+    """The name and the shape (n_out, n_in) of each weight matrix, in the order they are drawn and saved."""
+    n_embd = config.n_embd
+    shapes = {"wte": (vocab_size, n_embd), "wpe": (config.block_size, n_embd), "lm_head": (vocab_size, n_embd)}
+    for layer in range(config.n_layer):
+        for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
+            shapes[f"layer{layer}.{name}"] = (n_embd, n_embd)
+        shapes[f"layer{layer}.mlp_fc1"] = (4 * n_embd, n_embd)
+        shapes[f"layer{layer}.mlp_fc2"] = (n_embd, 4 * n_embd)
+    return shapes
+
+
+def initialize_parameters(config: GPTConfig, vocab_size: int, rng: random.Random) -> dict[str, list[list[Value]]]:
+    """The state_dict: each matrix by name, its weights drawn from a normal distribution N(0, weight_std²), row by row.
+
+    The weights must differ: neurons that start equal get equal gradients and stay equal for ever.
+
+    LECTURE: First weights
+    WHAT. Each weight starts as a random number from a normal distribution around 0, here with standard deviation 0.08.
+
+    WHY. They must differ, or equal neurons would get equal gradients and stay equal for ever. They must be small, or
+    the first guesses are sure of themselves and wrong; and not too small, or signals and gradients fade on their way.
+
+    HOW. A sum of n products has about sqrt(n) times the size of one. Weights of 1 / sqrt(n) would keep the size as it
+    is: for 16 and for 64 inputs that would be
+
+    >>> 16 ** -0.5, 64 ** -0.5
+    (0.25, 0.125)
+
+    DEEPER. 0.08 is smaller than either; it was found to work, and the norms make up for what it loses. Rules that keep
+    the size through many layers are due to Glorot and Bengio (2010) and He et al. (2015).
+
+    PAUSE AND THINK: what would the model learn if all weights started at 0?
+    ANSWER: nothing: all logits are 0, and since every product has a factor 0, no gradient gets through to any weight.
+    """
+    return {
+        name: [[Value(rng.gauss(0, config.weight_std)) for _ in range(n_in)] for _ in range(n_out)]
+        for name, (n_out, n_in) in parameter_shapes(config, vocab_size).items()
+    }
+
+
+# ======================================================================================================================
+# Model
+# ======================================================================================================================
+
+
+def empty_cache(config: GPTConfig) -> list[list[list[Value]]]:
+    """A list for each layer, to which each token appends one vector of keys (or of values). [n_layer][0][n_embd]."""
+    return [[] for _ in range(config.n_layer)]
+
+
+def gpt_forward(
+    token_id: int,
+    position: int,
+    keys: list[list[list[Value]]],
+    values: list[list[list[Value]]],
+    state_dict: dict[str, list[list[Value]]],
+    config: GPTConfig,
+) -> list[Value]:
+    """One token at one position to the logits of the token after it: -> [vocab_size].
+
+    `keys` and `values` are the cache (see `empty_cache`), n_layer lists of `position` vectors each; this call appends
+    one vector to each list. Tokens are given in order, position 0, 1, 2, ... Only what came before is in the cache, so
+    the model cannot look ahead, and no mask is needed.
+
+    A transformer layer adds to the residual stream x twice, each time from a normalised copy of it (pre-norm, as in
+    GPT-2; the residual connection is He et al., 2015). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes back through f: the
+    gradient always has a direct way.
+
+    ```mermaid
+    flowchart TB
+        x0["x [n_embd]"] --> norm1["rmsnorm"]
+        norm1 --> attention["multi-head attention, attn_wo"]
+        x0 -->|"residual"| plus1(("+"))
+        attention --> plus1
+        plus1 --> norm2["rmsnorm"]
+        norm2 --> fc1["mlp_fc1 [4 n_embd]"]
+        fc1 --> relu["relu"]
+        relu --> fc2["mlp_fc2 [n_embd]"]
+        plus1 -->|"residual"| plus2(("+"))
+        fc2 --> plus2
+        plus2 --> x1["x [n_embd], to the next layer"]
+    ```
+
+    Attention(q, K, V) = Σ_t a_t v_t with a = softmax(q · k_t / sqrt(head_dim)) over the cached positions t (Vaswani et
+    al., 2017). Each head does this on its own slice of head_dim numbers:
+
+    ```mermaid
+    flowchart TB
+        x["normalised x [n_embd]"] --> q["q = attn_wq x"]
+        x --> k["k = attn_wk x"]
+        x --> v["v = attn_wv x"]
+        k -->|"append"| keys[("cached keys, 0 to position")]
+        v -->|"append"| values[("cached values, 0 to position")]
+        q --> logits["attn_logits: q · key / sqrt(head_dim)<br>one for each cached position"]
+        keys --> logits
+        logits --> weights["attn_weights = softmax"]
+        weights --> out["head_out: sum of weight * value [head_dim]"]
+        values --> out
+        out --> concat["attn_out: all heads side by side [n_embd]"]
+        concat --> wo["attn_wo attn_out [n_embd]"]
+    ```
+
+    LECTURE: Why residual connections
+    WHAT. Attention and MLP do not replace x, they add to it: x = x + f(x). The running sum is called the residual
+    stream.
+
+    WHY. What a layer cannot use it can leave alone. And since the slope of x + f(x) is 1 + f'(x), the loss reaches
+    every depth directly, however small f' is; without the 1, slopes multiply layer by layer and fade or explode.
+
+    HOW. A layer whose own slope is only 0.001 still passes the gradient on:
+
+    >>> x = Value(2.0)
+    >>> y = x + x * 0.001
+    >>> y.backward()
+    >>> x.grad
+    1.001
+
+    DEEPER. The idea comes from image recognition (He et al., 2015). Here the norm stands inside, x + f(rmsnorm(x)), as
+    in GPT-2: the stream itself is never scaled, which makes deep models easier to train (Xiong et al., 2020).
+
+    PAUSE AND THINK: could many linear layers in a row do without the relu?
+    ANSWER: no: a linear map of a linear map is one linear map. The relu between them makes the difference.
+
+    LECTURE: Query, key and value
+    WHAT. Each position makes three vectors of itself: a query (what do I look for?), a key (what can I be found by?)
+    and a value (what do I pass on?). A head compares the query of this position with the keys of all positions so far,
+    and takes a mean of their values, weighted by how well they fit.
+
+    WHY. The answer to "what comes next" lies in other letters, and which of them matters depends on what they are.
+    Weights fixed by position could not know that; these are computed anew for each name.
+
+    HOW. With query [1, 0] and two cached keys [1, 0] and [0, 1] the scores are 1 and 0. Divided by sqrt(2):
+
+    >>> scores = [Value(1 / math.sqrt(2)), Value(0.0)]
+    >>> [round(weight.data, 2) for weight in softmax(scores)]
+    [0.67, 0.33]
+
+    so the head passes on two thirds of the first value and one third of the second.
+
+    DEEPER. Without the story: the score is a product x W_q W_k x' of two positions, learned, and not the same in both
+    directions. Keys and values of past positions never change, so they are kept (the cache), and each new token costs
+    one row of scores rather than all of them. Its own key is appended before it looks, so there is always something to
+    look at; and since later keys are not there yet, no mask is needed.
+
+    PAUSE AND THINK: what are a head's weights at position 0?
+    ANSWER: [1.0]. There are as many weights as positions so far, and so far there is one: itself.
+
+    PAUSE AND THINK: do the heads work at the same time?
+    ANSWER: here one after another, in a loop. They do not depend on each other, so they could.
+
+    LECTURE: Why divide by the square root of head_dim
+    WHAT. Each score q . k is divided by sqrt(head_dim) before softmax.
+
+    WHY. A sum of d independent products of size 1 has size sqrt(d): variances add. With wide heads the scores would
+    grow, softmax would put nearly everything on one position, and its slopes would be close to 0.
+
+    HOW. The spread of q . k for d = 64 random numbers of spread 1 is about sqrt(64) = 8:
+
+    >>> rng = random.Random(0)
+    >>> scores = [sum(rng.gauss(0, 1) * rng.gauss(0, 1) for _ in range(64)) for _ in range(4000)]
+    >>> round(math.sqrt(sum(score * score for score in scores) / len(scores)))
+    8
+
+    DEEPER. That is Vaswani et al. (2017). Here head_dim is 4, so the factor is only 2, and the model would train
+    without it too: queries and keys are learned, and can be learned at half the size.
+
+    PAUSE AND THINK: why the square root, and not head_dim itself?
+    ANSWER: because variances add, not sizes. Dividing by d would shrink the scores to 1 / sqrt(d), and attention would
+    start out blind, nearly even.
+    """
+    token_embedding = state_dict["wte"][token_id]  # [n_embd]
+    position_embedding = state_dict["wpe"][position]  # [n_embd]
+    x = [t + p for t, p in zip(token_embedding, position_embedding)]  # [n_embd]
+    x = rmsnorm(x)
+    lecture.see_vector("token_embedding", token_embedding)
+    lecture.see_vector("position_embedding", position_embedding)
+    lecture.see_vector("x", x)
+
+    for layer in range(config.n_layer):
+        # Attention: what do the tokens so far have to tell this one?
+        normed = rmsnorm(x)  # [n_embd]
+        q = linear(normed, state_dict[f"layer{layer}.attn_wq"])  # [n_embd]
+        k = linear(normed, state_dict[f"layer{layer}.attn_wk"])  # [n_embd]
+        v = linear(normed, state_dict[f"layer{layer}.attn_wv"])  # [n_embd]
+        keys[layer].append(k)
+        values[layer].append(v)
+        lecture.see_vector("normed", normed)
+        lecture.see_vector("q", q)
+        lecture.see_vector("k", k)
+        lecture.see_vector("v", v)
+        attn_out = []  # [n_embd] once every head has added its slice
+        for head in range(config.n_head):
+            head_slice = slice(head * config.head_dim, (head + 1) * config.head_dim)
+            q_head = q[head_slice]  # [head_dim]
+            k_head = [key[head_slice] for key in keys[layer]]  # [position + 1][head_dim]
+            v_head = [value[head_slice] for value in values[layer]]  # [position + 1][head_dim]
+            attn_logits = [dot(q_head, key) / config.head_dim**0.5 for key in k_head]  # [position + 1]
+            attn_weights = softmax(attn_logits)  # [position + 1]
+            lecture.see_attention(layer, head, attn_weights)
+            head_out = [dot(attn_weights, column) for column in zip(*v_head)]  # [head_dim]
+            attn_out.extend(head_out)
+            lecture.see_vector("head_out", head_out)
+        attn_proj = linear(attn_out, state_dict[f"layer{layer}.attn_wo"])  # [n_embd]
+        lecture.see_vector("attn_out", attn_out)
+        lecture.see_vector("attn_proj", attn_proj)
+        x = [residual + new for residual, new in zip(x, attn_proj)]  # [n_embd]
+
+        # MLP: this token on its own, 4 times wider and back.
+        normed = rmsnorm(x)  # [n_embd]
+        hidden = [neuron.relu() for neuron in linear(normed, state_dict[f"layer{layer}.mlp_fc1"])]  # [4 * n_embd]
+        mlp_out = linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])  # [n_embd]
+        lecture.see_vector("hidden", hidden)
+        lecture.see_vector("mlp_out", mlp_out)
+        x = [residual + new for residual, new in zip(x, mlp_out)]  # [n_embd]
+
+    logits = linear(x, state_dict["lm_head"])  # [vocab_size]
+    lecture.see_vector("logits", logits)
+    return logits
+
+
+# ======================================================================================================================
+# Loss
+# ======================================================================================================================
+
+
+def compute_loss(tokens: list[int], state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> Value:
+    """The mean over positions of the cross-entropy -ln softmax(logits)[next token], in nats.
+
+    Cross-entropy is computed as logsumexp(logits) - logits[next token]: the same, with nothing lost to rounding, and
+    ∂loss/∂logits = (softmax(logits) - 1 at the next token) / number of positions. Guessing evenly costs ln(vocab_size).
+    A document of more than block_size tokens is cut to its first block_size.
+
+    LECTURE: Cross-entropy and perplexity
+    WHAT. The loss at a position is -ln p, with p the probability the model gave to the token that really came. The
+    loss of a document is the mean over its positions. exp(loss) is called perplexity.
+
+    WHY. It asks for honest probabilities: in the mean, no other guess is better than the true distribution. And it is
+    smooth, where counting right guesses is not.
+
+    HOW. Being right with p = 0.5 costs little, being surprised costs a lot:
+
+    >>> [round(-math.log(p), 3) for p in (0.99, 0.5, 0.01)]
+    [0.01, 0.693, 4.605]
+
+    Guessing evenly among 27 tokens costs ln 27, at every position, and its perplexity is 27: as unsure as a fair
+    choice among 27.
+
+    >>> round(math.log(27), 4)
+    3.2958
+
+    DEEPER. Minimising this is maximum likelihood. In bits (loss / ln 2) it is the length of the shortest code for the
+    next token that knows only what the model knows (Shannon, 1948). The gradient in the logits is as simple as can be:
+    softmax minus 1 at the right token.
+
+    PAUSE AND THINK: the loss of one step is 2.1 and of the next 2.6. Has the model become worse?
+    ANSWER: one cannot say. They are the losses of two different names, and some names are harder. Judge by the mean
+    over many.
+
+    PAUSE AND THINK: can the loss fall to 0 on these names?
+    ANSWER: no. After BOS any of many letters may follow; nobody could be sure which. What is left at the end is the
+    uncertainty of the names themselves, and what the model has not learned.
+    """
+    keys, values = empty_cache(config), empty_cache(config)
+    losses = []
+    for position in range(min(config.block_size, len(tokens) - 1)):
+        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)  # [vocab_size]
+        target = tokens[position + 1]
+        position_loss = logsumexp(logits) - logits[target]
+        losses.append(position_loss)
+        lecture.see_prediction(logits, target, position_loss)
+    return sum(losses) / len(losses)
+
+
+# ======================================================================================================================
+# Optimizer
+# ======================================================================================================================
+
+
+class AdamOptimizer:
+    """Adam (Kingma and Ba, 2015): each parameter moves by about the learning rate, in its gradient's usual direction.
+
+    m is a running mean of the gradient, v of its square; both start at 0, which the division by 1 - beta^t corrects.
+
+    ```mermaid
+    flowchart LR
+        g["g: gradient, ∂L/∂p"] --> m["m = beta1 m + (1 - beta1) g"]
+        g --> v["v = beta2 v + (1 - beta2) g²"]
+        m --> mhat["m_hat = m / (1 - beta1^t)"]
+        v --> vhat["v_hat = v / (1 - beta2^t)"]
+        mhat --> update["p = p - rate * m_hat / (sqrt(v_hat) + eps)"]
+        vhat --> update
+        update --> zero["gradient back to 0"]
+    ```
+
+    LECTURE: Why Adam, step by step
+    WHAT. Adam moves each parameter by the running mean of its gradient divided by the root of the running mean of its
+    square.
+
+    WHY. Plain gradient descent, p = p - rate * g, has one rate for all parameters, though their gradients differ by
+    orders of magnitude: what suits one is far too much or too little for another. Dividing by the gradient's own size
+    removes that.
+
+    HOW. Step 1: m = beta1 m + (1 - beta1) g, a running mean. Step 2: v = beta2 v + (1 - beta2) g², the same for
+    squares. Step 3: both start at 0 and are too small at first; m_hat = m / (1 - beta1^t) and v_hat = v / (1 -
+    beta2^t) make up for it. Step 4: p = p - rate * m_hat / (sqrt(v_hat) + eps). For the first update m_hat = g and
+    v_hat = g², so the step is the learning rate, in the gradient's direction, whatever the gradient's size:
+
+    >>> def first_step(gradient):
+    ...     parameter = Value(1.0)
+    ...     adam = AdamOptimizer({"p": [[parameter]]}, GPTConfig())
+    ...     parameter.grad = gradient
+    ...     adam.step(0.01)
+    ...     return round(1.0 - parameter.data, 6)
+    >>> first_step(100.0), first_step(0.001)
+    (0.01, 0.01)
+
+    DEEPER. What shrinks a step is not a large gradient but one that keeps changing its sign: then m is small beside
+    sqrt(v). And a parameter whose gradient is 0 at this step still moves, by what m remembers; leaving it out would be
+    another run. Adam: Kingma and Ba (2015).
+
+    PAUSE AND THINK: somebody multiplies the loss by 1,000. What changes in the steps?
+    ANSWER: almost nothing: m and sqrt(v) both grow by 1,000, and only eps, 1e-8, now counts for even less.
+
+    PAUSE AND THINK: after the update, where does training go?
+    ANSWER: to the next document. The forward pass is then another one, of another name.
+    """
+
+    def __init__(self, state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> None:
+        self.parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]
+        self.config = config
+        self.m = [0.0] * len(self.parameters)
+        self.v = [0.0] * len(self.parameters)
+        self.t = 0  # updates so far
+
+    def step(self, learning_rate: float) -> None:
+        """One update of every parameter from its grad, which is then set back to 0 for the next step."""
+        lecture.before_update(self, learning_rate)
+        self.t += 1
+        beta1, beta2, eps = self.config.beta1, self.config.beta2, self.config.eps_adam
+        new1, new2 = 1.0 - beta1, 1.0 - beta2
+        bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t
+        sqrt = math.sqrt
+        grads = [parameter.grad for parameter in self.parameters]
+        self.m = [beta1 * m + new1 * grad for m, grad in zip(self.m, grads)]
+        self.v = [beta2 * v + new2 * grad * grad for v, grad in zip(self.v, grads)]
+        for parameter, m, v in zip(self.parameters, self.m, self.v):
+            m_hat = m / bias1
+            v_hat = v / bias2
+            parameter.data -= learning_rate * m_hat / (sqrt(v_hat) + eps)
+            parameter.grad = 0.0
+        lecture.after_update(self)
+
+
+# ======================================================================================================================
+# Training
+# ======================================================================================================================
+
+
+def train_step(
+    tokens: list[int],
+    state_dict: dict[str, list[list[Value]]],
+    optimizer: AdamOptimizer,
+    learning_rate: float,
+    config: GPTConfig,
+) -> float:
+    """One document forward, backward, update. Returns its loss before the update, in nats.
+
+    ```mermaid
+    flowchart LR
+        tokens["tokens of one document"] --> forward["forward: gpt_forward at each position"]
+        forward --> loss["loss: mean cross-entropy"]
+        loss --> backward["backward: grad of each parameter"]
+        backward --> update["Adam: new parameters, grads to 0"]
+        update -->|"next document"| tokens
+    ```
+    """
+    loss = compute_loss(tokens, state_dict, config)
+    lecture.explain_forward(loss)
+    loss.backward()
+    lecture.explain_gradients()
+    optimizer.step(learning_rate)
+    return loss.data
+
+
+def print_step(step: int, loss: float, seconds: float, config: GPTConfig) -> None:
+    """The step's line of the transcript; on a terminal rewritten in place, with a progress bar and the time."""
+    line = f"step {step:4d} / {config.num_steps:4d} | loss {loss:.4f}"
+    if not sys.stdout.isatty():
+        print(line, flush=True)
+        return
+    done = step / config.num_steps
+    bar = "#" * round(20 * done)
+    remaining = seconds / done - seconds
+    print(f"\r{line} | [{bar:<20}] {seconds:.0f} s, {remaining:.0f} s left ", end="", flush=True)
+
+
+def train(
+    documents: list[list[int]], state_dict: dict[str, list[list[Value]]], config: GPTConfig, first_step: int = 0
+) -> int:
+    """Trains on one document a step, for num_steps steps or until Ctrl-C. Returns the number of steps taken.
+
+    `documents` are token lists in shuffled order; step i takes document (first_step + i) % len(documents), and the
+    learning rate falls linearly, learning_rate * (1 - i / num_steps). The first Ctrl-C lets the step under way finish.
+
+    ```mermaid
+    flowchart TB
+        names["names.txt"] --> shuffle["shuffle once, tokenize"]
+        shuffle --> pick["next document"]
+        pick --> step["train_step"]
+        step --> report["print the loss"]
+        report -->|"until num_steps"| pick
+        report -->|"done"| save["save the checkpoint, if asked"]
+        save --> sample["invent names"]
+    ```
+    """
+    interrupted = False
+
+    def finish_this_step(signal_number, frame):
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, previous_handler)  # a second Ctrl-C does not wait
+
+    previous_handler = signal.getsignal(signal.SIGINT)
+    optimizer = AdamOptimizer(state_dict, config)
+    steps_taken = 0
+    started = time.perf_counter()
+    signal.signal(signal.SIGINT, finish_this_step)
+    # The graph has no cycles, so CPython frees it without its cycle collector; PyPy has no other collector.
+    pause_collector = sys.implementation.name == "cpython" and gc.isenabled()
+    if pause_collector:
+        gc.disable()
+    try:
+        while steps_taken < config.num_steps and not interrupted:
+            tokens = documents[(first_step + steps_taken) % len(documents)]
+            learning_rate = config.learning_rate * (1 - steps_taken / config.num_steps)
+            lecture.begin_step(steps_taken + 1, tokens, learning_rate)
+            loss = train_step(tokens, state_dict, optimizer, learning_rate, config)
+            steps_taken += 1
+            print_step(steps_taken, loss, time.perf_counter() - started, config)
+            lecture.end_step(steps_taken, loss, time.perf_counter() - started)
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
+        if pause_collector:
+            gc.enable()
+        if steps_taken and sys.stdout.isatty():
+            print()
+    if interrupted:
+        print(f"stopped after step {steps_taken} of {config.num_steps}", file=sys.stderr)
+    return steps_taken
+
+
+# ======================================================================================================================
+# Generation
+# ======================================================================================================================
+
+
+def encode_prompt(prompt: str, tokenizer: Tokenizer, config: GPTConfig) -> list[int]:
+    """BOS and the prompt's tokens; the closing BOS is the model's to draw.
+
+    Raises InputError if the prompt has an unknown character, or leaves no room in the context.
+    """
+    tokens = tokenizer.encode(prompt)[:-1]
+    if len(tokens) > config.block_size:
+        raise InputError(f"the prompt has {len(prompt)} characters: the context has room for {config.block_size - 1}")
+    return tokens
+
+
+def generate_text(
+    prompt_tokens: list[int],
+    state_dict: dict[str, list[list[Value]]],
+    tokenizer: Tokenizer,
+    config: GPTConfig,
+    rng: random.Random,
+) -> str:
+    """A new document that starts with the prompt (see `encode_prompt`): token after token is drawn, until BOS or
+    block_size characters.
+
+    The logits are divided by the temperature before softmax, p_i ∝ e^(logit_i / T).
+
+    ```mermaid
+    flowchart TB
+        start["BOS and the prompt"] --> forward["gpt_forward, one token at a time"]
+        forward --> divide["logits / temperature"]
+        divide --> softmax["softmax"]
+        softmax --> draw["draw one token by its probability"]
+        draw -->|"a character: append it, feed it back"| forward
+        draw -->|"BOS, or block_size characters"| done["the new name"]
+    ```
+
+    LECTURE: Temperature
+    WHAT. When a name is invented, the logits are divided by the temperature before softmax, and the next token is
+    drawn by its probability.
+
+    WHY. Always taking the likeliest token would give the same name every time. Drawing gives variety; the temperature
+    says how much.
+
+    HOW. Dividing by 0.5 doubles the differences between logits, so the likeliest gains:
+
+    >>> def at(temperature):
+    ...     return [round(p.data, 3) for p in softmax([Value(logit / temperature) for logit in (2.0, 1.0, 0.1)])]
+    >>> at(1.0), at(0.5)
+    ([0.659, 0.242, 0.099], [0.864, 0.117, 0.019])
+
+    DEEPER. Towards 0 it becomes the likeliest token always, towards infinity an even draw. The name comes from
+    physics: it is the temperature of a Boltzmann distribution. It does not touch the model, only the dice.
+
+    PAUSE AND THINK: which temperature draws exactly what the model learned?
+    ANSWER: 1. The default of 0.5 draws more typical names than the data holds.
+    """
+    tokens = list(prompt_tokens)
+    keys, values = empty_cache(config), empty_cache(config)
+    for position in range(config.block_size):
+        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)  # [vocab_size]
+        if position + 1 < len(tokens):
+            continue  # still reading the prompt
+        probabilities = [p.data for p in softmax([logit / config.temperature for logit in logits])]  # [vocab_size]
+        token = rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]
+        lecture.see_choice(tokens, probabilities, token)
+        if token == tokenizer.bos:
+            break
+        tokens.append(token)
+    Value.tape.clear()  # nothing here is differentiated
+    return tokenizer.decode(tokens)
+
+
+# ======================================================================================================================
+# Checkpoint
+# ======================================================================================================================
+
+CHECKPOINT_FORMAT = "script_gpt checkpoint 1"
+
+
+def check_can_save(path: str) -> None:
+    """Raises InputError if a file could not be written to this path: better before training than after it."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"cannot save to {path}: it is not an ordinary file, choose another name")
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        raise InputError(f"cannot save to {path}: its folder is missing or cannot be written, choose another")
+
+
+def save_checkpoint(
+    path: str, state_dict: dict[str, list[list[Value]]], tokenizer: Tokenizer, config: GPTConfig, step: int
+) -> None:
+    """Writes the model as one JSON file, whole or not at all: first beside the path, then renamed onto it.
+
+    Python writes a double with as many digits as it takes to read the same double back. Raises InputError if the file
+    cannot be written; what was there before is then still there.
+    """
+    checkpoint = {
+        "format": CHECKPOINT_FORMAT,
+        "config": {name: getattr(config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
+        "vocabulary": tokenizer.vocabulary,
+        "step": step,
+        "state_dict": {
+            name: [[weight.data for weight in row] for row in matrix] for name, matrix in state_dict.items()
+        },
+    }
+    path = os.path.realpath(path)  # if it is a link, replace the file and keep the link
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(checkpoint, file)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot save to {path} ({error.strerror}): choose another place") from error
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def load_checkpoint(path: str) -> dict:
+    """The checkpoint as plain data: config, vocabulary, step, and state_dict with floats in place of Values.
+
+    Reading it runs nothing of what it holds (JSON, not pickle). Raises InputError if it cannot be read, is not a
+    checkpoint, is cut short, or has weights that are missing, of the wrong shape or not finite.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            checkpoint = json.load(file)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): name a file written by --save") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a checkpoint, or is cut short: name a file written by --save") from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(f"{path} is not a checkpoint of this program: name a file written by --save")
+    try:
+        sizes, vocabulary, step, matrices = (checkpoint[key] for key in ("config", "vocabulary", "step", "state_dict"))
+        whole = all(type(sizes[name]) is int for name in ("n_layer", "n_embd", "n_head", "block_size"))
+        if not whole or len(sizes) != 4 or sizes["n_layer"] > len(matrices):
+            raise ValueError("config must hold n_layer, n_embd, n_head and block_size, all whole numbers")
+        if not isinstance(vocabulary, str) or len(set(vocabulary)) != len(vocabulary):
+            raise ValueError("vocabulary must be a text in which no character occurs twice")
+        if type(step) is not int or step < 0:
+            raise ValueError("step must be a whole number, 0 or more")
+        shapes = parameter_shapes(GPTConfig(**sizes), len(vocabulary) + 1)
+        if set(matrices) != set(shapes):
+            odd = ", ".join(sorted(set(matrices) ^ set(shapes))[:3])
+            raise ValueError(f"{odd} are missing or not expected among the weights")
+        for name, (n_out, n_in) in shapes.items():
+            if len(matrices[name]) != n_out or any(len(row) != n_in for row in matrices[name]):
+                raise ValueError(f"{name} must have {n_out} rows of {n_in} numbers")
+            numbers = [number for row in matrices[name] for number in row]
+            if not all(type(number) in (int, float) and abs(number) < 1e9 for number in numbers):
+                raise ValueError(f"{name} has a weight that is not a number, not finite, or absurdly large")
+    except KeyError as error:
+        raise InputError(f"{path} is not a checkpoint, {error} is missing: name a file written by --save") from error
+    except (TypeError, AttributeError, ValueError, InputError) as error:
+        raise InputError(f"{path} is not a sound checkpoint ({error}): name a file written by --save") from error
+    return checkpoint
+
+
+# ======================================================================================================================
+# Command line
+# ======================================================================================================================
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; an option that is not given is absent from the result. Raises InputError if it is wrong."""
+    parser = argparse.ArgumentParser(
+        description="Train a GPT on a list of names, and invent new ones.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser.add_argument("names", nargs="?", metavar="NAMES", default=os.path.join(here, "names.txt"),
+                        help="a UTF-8 text file, one document a line (default: the names.txt beside this script)")
+    for flag, field, kind, metavar, meaning in (
+        ("--steps", "num_steps", int, "N", "training steps, one document each"),
+        ("--samples", "num_samples", int, "N", "names to invent"),
+        ("--temperature", "temperature", float, "T", "below 1 more typical names, above 1 stranger ones"),
+        ("--prompt", "prompt", str, "TEXT", "what every new name starts with"),
+        ("--seed", "seed", int, "N", "another number, another run"),
+        ("--n-layer", "n_layer", int, "N", "transformer layers"),
+        ("--n-embd", "n_embd", int, "N", "numbers per token, a multiple of the heads"),
+        ("--n-head", "n_head", int, "N", "attention heads per layer"),
+        ("--block-size", "block_size", int, "N", "longest context, in tokens"),
+        ("--learning-rate", "learning_rate", float, "X", "size of the first steps; it falls to 0"),
+        ("--save", "save", str, "FILE", "write the trained model here"),
+        ("--load", "load", str, "FILE", "start from this model and train it for --steps more (0: only sample)"),
+    ):
+        default = f" (default: {getattr(GPTConfig, field)})" if hasattr(GPTConfig, field) else ""
+        parser.add_argument(flag, dest=field, type=kind, metavar=metavar, help=meaning + default)
+
+    def refuse(message):
+        raise InputError(f"{message} (--help lists the options)")
+
+    parser.error = refuse
+    lecture.add_option(parser)
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, save, sample. Whatever is wrong with the input is found before anything is printed or written."""
+    options = vars(arguments)
+    checkpoint = load_checkpoint(options["load"]) if "load" in options else None
+    chosen = {name: value for name, value in options.items() if hasattr(GPTConfig, name)}
+    config = GPTConfig(**chosen)
+    if checkpoint:
+        for name, size in checkpoint["config"].items():
+            if chosen.get(name, size) != size:
+                raise InputError(f"the loaded model has {name} {size}, not {chosen[name]}: leave that option out")
+        config = replace(config, **checkpoint["config"])
+    if "save" in options:
+        check_can_save(options["save"])
+    docs = load_dataset(options["names"])
+    rng = random.Random(config.seed)
+    rng.shuffle(docs)
+    tokenizer = Tokenizer(checkpoint["vocabulary"] if checkpoint else "".join(sorted(set("".join(docs)))))
+    documents = [tokenizer.encode(doc) for doc in docs]
+    prompt_tokens = encode_prompt(options.get("prompt", ""), tokenizer, config)
+    # Drawn even when a checkpoint replaces them, so that a loaded model samples what it would have sampled when saved.
+    state_dict = initialize_parameters(config, tokenizer.vocab_size, rng)
+    step = 0
+    if checkpoint:
+        step = checkpoint["step"]
+        for name, matrix in checkpoint["state_dict"].items():
+            state_dict[name] = [[Value(float(number)) for number in row] for row in matrix]
+
+    lecture.begin(options, config)
+    lecture.meet_data(docs, documents, tokenizer)
+    lecture.meet_parameters(state_dict)
+    print(f"num docs: {len(docs)}")
+    print(f"vocab size: {tokenizer.vocab_size}")
+    print(f"num params: {sum(len(row) for matrix in state_dict.values() for row in matrix)}")
+    step += train(documents, state_dict, config, first_step=step)
+    lecture.look_back()
+    if "save" in options:
+        save_checkpoint(options["save"], state_dict, tokenizer, config, step)
+    print("--- new names ---")
+    for index in range(1, config.num_samples + 1):
+        lecture.begin_sample()
+        sample = generate_text(prompt_tokens, state_dict, tokenizer, config, rng)
+        print(f"sample {index:2d}: {sample}", flush=True)
+        lecture.see_sample(sample)
+    lecture.conclude()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after a second Ctrl-C."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
+    try:
+        run(parse_arguments(arguments))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output (`| head`) has gone: leave quietly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+# ======================================================================================================================
+# The lecturer: it reads values and prints; nothing above depends on it
+# ======================================================================================================================
+
+
+class Lecture:
+    """The professor's voice. Every line it prints starts with a bar, so that the program's own lines stand apart.
+
+    The lectures themselves are written in the docstrings above, beside the code they are about. It is silent until
+    `begin`, and narrates a step in full only if that step is in `narrated`.
+    """
+
+    OBJECTIVES = (
+        "What exactly does a GPT compute, from letters in to probabilities out?",
+        "What does its loss measure, and which loss means that nothing has been learned?",
+        "How does one walk back through the computation give the slope in every parameter at once?",
+        "What does attention look at, and where can I see it?",
+        "Does the model invent names, or does it repeat the ones it has read?",
+    )
+
+    def __init__(self):
+        self.speaking = self.pausing = self.watching = self.drawing = False
+        self.losses = []
+        self.samples = []
+        self.told = set()
+
+    # ---- Voice: how things are said --------------------------------------------------------------------------------
+
+    def say(self, text=""):
+        """Prints a text line by line behind the bar, long lines folded at spaces."""
+        import textwrap
+
+        for line in str(text).splitlines() or [""]:
+            indent = " " * (len(line) - len(line.lstrip()))
+            code = line.lstrip().startswith((">>>", "..."))
+            folded = [line] if code or len(line) <= self.width else textwrap.wrap(
+                line, self.width, subsequent_indent=indent, break_long_words=False)
+            for part in folded or [""]:
+                print(f"{self.margin} {part}".rstrip(), flush=True)
+
+    def title(self, text):
+        """A heading, with an empty line before it."""
+        self.say()
+        self.say(text)
+        self.say(self.rule * len(text))
+
+    def ask(self, question, answer):
+        """PAUSE AND THINK: waits for a guess if someone is there to make one, then answers."""
+        self.say()
+        self.say(f"PAUSE AND THINK: {question}")
+        if self.pausing:
+            try:
+                input(f"{self.margin} Your guess, then Enter: ")
+            except EOFError:
+                self.pausing = False
+                print()
+        self.say(f"ANSWER: {answer}")
+
+    def teach(self, heading):
+        """Speaks the lecture of that title, once. It stands in the docstring of the code it is about."""
+        if not self.speaking or heading in self.told:
+            return
+        self.told.add(heading)
+        self.title(heading)
+        for paragraph in self.lectures[heading]:
+            if paragraph.startswith("PAUSE AND THINK:"):
+                question, answer = paragraph.split("ANSWER:")
+                self.ask(" ".join(question.split()[3:]), " ".join(answer.split()))
+            else:
+                self.say()
+                lines = paragraph.splitlines()
+                verbatim = any(line.startswith((">>>", "    ", "|")) for line in lines)
+                self.say(paragraph if verbatim else " ".join(lines))
+
+    def find_lectures(self):
+        """{title: paragraphs} of every lecture in this file's docstrings."""
+        import inspect
+
+        lectures = {}
+        owners = [owner for owner in list(globals().values()) if getattr(owner, "__module__", "") == __name__]
+        owners += [member for owner in owners if inspect.isclass(owner) for member in vars(owner).values()]
+        for owner in owners:
+            if not (inspect.isclass(owner) or inspect.isfunction(owner)) or not owner.__doc__:
+                continue
+            text = inspect.cleandoc(owner.__doc__)
+            for lecture_text in text.split("LECTURE: ")[1:]:
+                heading, body = lecture_text.split("\n", 1)
+                lectures[heading] = [paragraph.strip("\n") for paragraph in body.split("\n\n") if paragraph.strip()]
+        return lectures
+
+    def bar(self, fraction, width=20):
+        """A bar for a number from 0 to 1."""
+        return self.full * round(width * max(0.0, min(1.0, fraction)))
+
+    def letter(self, token):
+        """A token as one character; ^ stands for BOS."""
+        return "^" if token == self.tokenizer.bos else self.tokenizer.vocabulary[token]
+
+    # ---- Before training -------------------------------------------------------------------------------------------
+
+    def add_option(self, parser):
+        """The one option that this version adds."""
+        parser.add_argument("--pause", action="store_true", default=False, help="wait for your guess at each question")
+
+    def begin(self, options, config):
+        """Opens the lecture: how it will be drawn, what it is for, and what each hyperparameter does."""
+        import shutil
+
+        self.speaking = True
+        self.config = config
+        self.pausing = options["pause"] and sys.stdin.isatty() and sys.stdout.isatty()
+        self.narrated = {1, 2, 50, 100, 500, config.num_steps}
+        self.width = min(shutil.get_terminal_size((100, 24)).columns, 100) - 3
+        try:
+            "│─█░▒▓".encode(sys.stdout.encoding or "ascii")
+            self.margin, self.rule, self.full, self.shades = "│", "─", "█", " ░▒▓█"
+        except UnicodeEncodeError:
+            self.margin, self.rule, self.full, self.shades = "|", "-", "#", " .:*#"
+        self.lectures = self.find_lectures()
+        self.title("How a GPT works, all of it, on one small model that trains while you read")
+        self.say("You need school mathematics and a little Python. By the end you should be able to answer:")
+        for number, objective in enumerate(self.OBJECTIVES, 1):
+            self.say(f"  {number}. {objective}")
+        self.teach("Hyperparameters")
+
+    def meet_data(self, docs, documents, tokenizer):
+        """What the model will read."""
+        if not self.speaking:
+            return
+        self.docs, self.tokenizer = docs, tokenizer
+        lengths = [len(doc) for doc in docs]
+        self.title("The data")
+        self.say(f"{len(docs):,} documents, {min(lengths)} to {max(lengths)} characters long, "
+                 f"{sum(lengths) / len(lengths):.1f} on average. The first five after shuffling: {', '.join(docs[:5])}.")
+        self.teach("Tokens")
+        self.say()
+        self.say(f"The first document of this run, {docs[0]!r}, is {documents[0]}.")
+
+    def meet_parameters(self, state_dict):
+        """What will be learned: the groups of parameters and their sizes."""
+        if not self.speaking:
+            return
+        self.names = [f"{name}[{row}][{column}]" for name, matrix in state_dict.items()
+                      for row in range(len(matrix)) for column in range(len(matrix[0]))]
+        self.state_dict = state_dict
+        self.teach("First weights")
+        self.say()
+        self.say(f"{'matrix':<18}{'shape':>12}{'numbers':>9}")
+        for name, matrix in state_dict.items():
+            shape = f"[{len(matrix)}][{len(matrix[0])}]"
+            self.say(f"{name:<18}{shape:>12}{len(matrix) * len(matrix[0]):>9,}")
+        self.say(f"{'together':<18}{'':>12}{len(self.names):>9,}")
+
+    # ---- One step --------------------------------------------------------------------------------------------------
+
+    def begin_step(self, step, tokens, learning_rate):
+        """Decides whether to narrate this step; if so, says what it is about."""
+        self.watching = self.speaking and step in self.narrated
+        if not self.speaking:
+            return
+        self.step, self.learning_rate, self.tokens = step, learning_rate, tokens
+        if not self.watching:
+            return
+        self.vectors, self.attention, self.predictions = {}, {}, []
+        if self.drawing:
+            print()  # the progress line of a terminal is still open
+            self.drawing = False
+        self.title(f"Step {step} of {self.config.num_steps}, looked at closely")
+        count = min(self.config.block_size, len(tokens) - 1)
+        self.say(f"The document is {self.tokenizer.decode(tokens)!r}, its tokens {tokens}. It asks {count} questions:")
+        for position in range(count):
+            context = "".join(self.letter(token) for token in tokens[: position + 1])
+            answer = self.letter(tokens[position + 1])
+            self.say(f"  position {position:2d}: after {context:<{count + 1}} comes {answer}")
+        if step == 1:
+            self.say("(^ is BOS, the token that marks both ends.)")
+            self.ask("nothing has been learned yet. What loss do you expect?",
+                     f"near ln({self.tokenizer.vocab_size}) = {math.log(self.tokenizer.vocab_size):.4f}, the loss of "
+                     "guessing evenly among all tokens; not exactly that, for the random weights are not zero.")
+
+    def see_vector(self, name, vector):
+        """Notes a named vector of the forward pass (the first of its name in a narrated step)."""
+        if self.watching and name not in self.vectors:
+            self.vectors[name] = [value.data for value in vector]
+
+    def see_attention(self, layer, head, attn_weights):
+        """Notes one head's weights at one position."""
+        if self.watching:
+            self.attention.setdefault((layer, head), []).append([weight.data for weight in attn_weights])
+
+    def see_prediction(self, logits, target, position_loss):
+        """Notes what was predicted at one position."""
+        if self.watching:
+            self.predictions.append(([logit.data for logit in logits], target, position_loss.data))
+
+    def draw_head(self, layer, head):
+        """One head's attention as lines: a row for each position, a column for each position it may look at."""
+        rows = self.attention[layer, head]
+        labels = [self.letter(token) for token in self.tokens]
+        lines = [f"layer {layer}, head {head}", "     " + "".join(f"{label:>4} " for label in labels[: len(rows)])]
+        for position, weights in enumerate(rows):
+            cells = "".join(f"{self.shades[min(4, int(5 * weight))]}{100 * weight:3.0f} " for weight in weights)
+            lines.append(f"{position:2d} {labels[position]} {cells}")
+        return lines
+
+    def explain_forward(self, loss):
+        """Prints what the forward pass of a narrated step did."""
+        if not self.watching:
+            return
+        self.say()
+        self.say("Forward. The vectors of position 0 and layer 0, in the order they arise:")
+        self.say(f"  {'name':<20}{'shape':>7}  {'mean square':>12}   first numbers")
+        for name, vector in self.vectors.items():
+            square = sum(number * number for number in vector) / len(vector)
+            shape = f"[{len(vector)}]"
+            self.say(f"  {name:<20}{shape:>7}  {square:12.4f}   {'  '.join(f'{number:+.3f}' for number in vector[:5])}")
+        for heading in ("Why normalise", "Why residual connections", "Query, key and value",
+                        "Why divide by the square root of head_dim"):
+            self.teach(heading)
+        self.say()
+        self.say("Attention. Each row is one position; its columns say how many % of its attention go to each position "
+                 f"so far, together 100. Shading, from little to much: {' '.join(self.shades.strip())}")
+        drawings = [self.draw_head(layer, head) for layer, head in self.attention]
+        column = max(len(line) for drawing in drawings for line in drawing) + 3
+        beside = max(1, (self.width + 3) // column)
+        for first in range(0, len(drawings), beside):
+            self.say()
+            for lines in zip(*drawings[first : first + beside]):
+                self.say("".join(f"{line:<{column}}" for line in lines).rstrip())
+        self.teach("Why softmax subtracts the maximum")
+        self.say()
+        self.say("From logits to probabilities, position by position: the three likeliest tokens, and the right one.")
+        self.say(f"  {'after':<18}{'likeliest':<26}{'right':>5}  {'logit':>7}  {'p':>6}  {'place':>5}  {'loss':>6}")
+        for position, (logits, target, position_loss) in enumerate(self.predictions):
+            largest = max(logits)
+            total = sum(math.exp(logit - largest) for logit in logits)
+            probabilities = [math.exp(logit - largest) / total for logit in logits]
+            ranked = sorted(range(len(logits)), key=lambda token: -logits[token])
+            best = "  ".join(f"{self.letter(token)} {probabilities[token]:.3f}" for token in ranked[:3])
+            context = "".join(self.letter(token) for token in self.tokens[: position + 1])[-16:]
+            self.say(f"  {context:<18}{best:<26}{self.letter(target):>5}  {logits[target]:+7.3f}  "
+                     f"{probabilities[target]:6.3f}  {ranked.index(target) + 1:>5}  {position_loss:6.3f} "
+                     f"{self.bar(position_loss / 6, 12)}")
+        self.teach("Cross-entropy and perplexity")
+        even = math.log(self.tokenizer.vocab_size)
+        self.say()
+        vocab_size = self.tokenizer.vocab_size
+        self.say(f"The loss of this document is the mean of that column: {loss.data:.4f} nats. Its perplexity is "
+                 f"exp({loss.data:.4f}) = {math.exp(loss.data):.2f}: as unsure as a fair choice among that many "
+                 f"tokens. Guessing evenly costs ln({vocab_size}) = {even:.4f}, perplexity {vocab_size}.")
+        nodes, edges = len(Value.tape), sum(len(node.children) for node in Value.tape)
+        self.say()
+        self.say(f"Backward. The tape holds {nodes:,} computed Values, joined to what they were computed from by "
+                 f"{edges:,} edges. The last three, the loss itself at the end:")
+        for node in Value.tape[-3:]:
+            children = ", ".join(f"{child.data:.4f}" for child in node.children[:4])
+            slopes = ", ".join(f"{slope:.4f}" for slope in node.local_grads[:4])
+            self.say(f"  {node.data:8.4f}  from {children}  with slopes {slopes}")
+        self.teach("Computation graphs and the chain rule")
+        self.teach("Why a tape")
+
+    def explain_gradients(self):
+        """Prints the gradient's statistics by parameter group, and who got none and why."""
+        if not self.watching:
+            return
+        self.say()
+        self.say(f"The gradient that came back, by group ({self.full} = the mean size, beside the largest mean):")
+        self.say(f"  {'group':<18}{'numbers':>8}{'mean |g|':>11}{'max |g|':>11}{'got none':>10}")
+        groups = {name: [weight.grad for row in matrix for weight in row] for name, matrix in self.state_dict.items()}
+        means = {name: sum(map(abs, grads)) / len(grads) for name, grads in groups.items()}
+        for name, grads in groups.items():
+            self.say(f"  {name:<18}{len(grads):>8,}{means[name]:>11.5f}{max(map(abs, grads)):>11.5f}"
+                     f"{grads.count(0.0):>10,}  {self.bar(means[name] / (max(means.values()) or 1.0))}")
+        without = {name: grads.count(0.0) for name, grads in groups.items()}
+        silent = sum(count for name, count in without.items() if ".mlp" in name)
+        others = sum(without.values()) - without["wte"] - without["wpe"] - silent
+        self.ask(f"{sum(without.values()):,} of {len(self.names):,} parameters got no gradient at all. Which, and why?",
+                 f"{without['wte']:,} stand in the rows of wte for tokens that this document does not read, "
+                 f"{without['wpe']:,} in the rows of wpe for positions beyond its end: they took no part, so the loss "
+                 f"has no slope in them. {silent:,} lead to or from neurons whose relu was silent at every position."
+                 + (f" {others:,} stand elsewhere, where the slopes happen to vanish." if others else ""))
+
+    def before_update(self, optimizer, learning_rate):
+        """Picks parameters to follow through the update, and notes where they stand."""
+        if not self.watching:
+            return
+        self.teach("Why Adam, step by step")
+        grads = [parameter.grad for parameter in optimizer.parameters]
+        strongest = sorted(range(len(grads)), key=lambda index: -abs(grads[index]))
+        groups, picked = set(), []
+        for index in strongest:  # the steepest of the first four groups, then one that got no gradient
+            group = self.names[index].split("[")[0]
+            if group not in groups and len(picked) < 4:
+                groups.add(group)
+                picked.append(index)
+        picked += [index for index in reversed(strongest) if grads[index] == 0.0][:1]
+        self.followed = [(index, optimizer.parameters[index].data, grads[index]) for index in picked]
+
+    def after_update(self, optimizer):
+        """Prints the followed parameters before and after, with Adam's running means."""
+        if not self.watching:
+            return
+        beta1, beta2 = self.config.beta1, self.config.beta2
+        self.say()
+        self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}. A few parameters, with Adam's figures:")
+        self.say(f"  {'parameter':<24}{'before':>9}{'g':>10}{'m':>10}{'v':>10}{'m_hat':>10}{'v_hat':>10}{'after':>10}")
+        for index, before, grad in self.followed:
+            m, v = optimizer.m[index], optimizer.v[index]
+            m_hat, v_hat = m / (1 - beta1**optimizer.t), v / (1 - beta2**optimizer.t)
+            self.say(f"  {self.names[index]:<24}{before:>+9.5f}{grad:>+10.5f}{m:>+10.5f}{v:>10.2g}{m_hat:>+10.5f}"
+                     f"{v_hat:>10.2g}{optimizer.parameters[index].data:>+10.5f}")
+        if optimizer.t == 1:
+            self.say("At the first update m_hat = g and v_hat = g², so every parameter with a gradient moves by almost "
+                     "exactly the learning rate, whatever the size of its gradient; one without stays where it is.")
+
+    def end_step(self, step, loss, seconds):
+        """Keeps the loss; between narrated steps says how it goes: in place on a terminal, else every 50 steps."""
+        self.losses.append(loss)
+        if not self.speaking:
+            return
+        recent = self.losses[-100:]
+        mean = sum(recent) / len(recent)
+        if sys.stdout.isatty():
+            self.drawing = step < self.config.num_steps
+            print(f"| mean {mean:.3f}, rate {self.learning_rate:.5f} ", end="", flush=True)
+        elif step % 50 == 0 or self.watching:
+            left = seconds / step * (self.config.num_steps - step)
+            self.say(f"after step {step}: mean of the last {len(recent)} losses {mean:.4f}, learning rate "
+                     f"{self.learning_rate:.5f}, {100 * step / self.config.num_steps:.0f} % done, {left:.0f} s left")
+        self.watching = False
+
+    def look_back(self):
+        """After training: the loss curve."""
+        if not self.speaking or not self.losses:
+            return
+        self.title("How the loss fell")
+        height, columns = 10, min(60, len(self.losses))
+        size = len(self.losses) / columns
+        means = []
+        for column in range(columns):
+            part = self.losses[int(column * size) : max(int((column + 1) * size), int(column * size) + 1)]
+            means.append(sum(part) / len(part))
+        top, bottom = max(means), min(means)
+        for row in range(height):
+            level = top - (top - bottom) * row / (height - 1)
+            half = (top - bottom) / (height - 1) / 2
+            marks = "".join(self.full if abs(mean - level) <= half else " " for mean in means)
+            self.say(f"  {level:6.3f} {self.margin}{marks}")
+        self.say(f"         +{'-' * columns}")
+        self.say(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
+        few = min(100, len(self.losses))
+        first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
+        self.say(f"Each mark is the mean of about {size:.0f} steps. The mean of the first {few} losses is {first:.4f}, of "
+                 f"the last {few} {last:.4f}. Single steps jump about, for each is another name; compare means only.")
+
+    # ---- Generation ------------------------------------------------------------------------------------------------
+
+    def begin_sample(self):
+        """Narrates the choices of the first name only."""
+        self.watching = self.speaking and not self.samples
+        if self.watching:
+            self.teach("Temperature")
+            self.title("Inventing the first name, choice by choice")
+
+    def see_choice(self, tokens, probabilities, token):
+        """One draw: what came before, the likeliest tokens, and the one that was drawn."""
+        if not self.watching:
+            return
+        ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
+        context = "".join(self.letter(known) for known in tokens)
+        self.say(f"after {context}: drawn {self.letter(token)}, which had p = {probabilities[token]:.3f} "
+                 f"(place {ranked.index(token) + 1} of {len(ranked)})")
+        for index in ranked[:5]:
+            mark = "<- drawn" if index == token else ""
+            bar = self.bar(probabilities[index])
+            self.say(f"    {self.letter(index)} {probabilities[index]:.3f} {bar:<20} {mark}".rstrip())
+
+    def see_sample(self, sample):
+        """Keeps a finished name."""
+        self.samples.append(sample)
+        self.watching = False
+
+    def conclude(self):
+        """Counts what is new, and answers the questions of the beginning."""
+        if not self.speaking:
+            return
+        self.title("What was learned")
+        known = set(self.docs)
+        new = [sample for sample in self.samples if sample not in known]
+        old = [sample for sample in self.samples if sample in known]
+        if self.samples:
+            self.say(f"Of the {len(self.samples)} samples {len(new)} are new, {len(old)} stand in the data"
+                     + (f" ({', '.join(old)})." if old else "."))
+            self.say()
+        even = math.log(self.tokenizer.vocab_size)
+        few = min(100, len(self.losses))
+        trained = (f"; the last {few} steps averaged {sum(self.losses[-few:]) / few:.4f}, perplexity "
+                   f"{math.exp(sum(self.losses[-few:]) / few):.2f}" if few else "")
+        answers = (
+            f"A list of {self.tokenizer.vocab_size} logits at each position, made from the tokens so far by "
+            f"{len(self.names):,} numbers; softmax turns them into the probability of each next token.",
+            f"The mean surprise, -ln p, at what really came next. Guessing evenly costs {even:.4f} here{trained}.",
+            "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
+            f"Each of {self.config.n_head} heads weighs every position so far by softmax(q . k / sqrt(head_dim)). The "
+            "pictures above are those weights; what a head is good for must be measured, not read off one picture.",
+            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. Its {len(self.names):,} "
+            f"numbers have no room for a list of {len(self.docs):,} names: they hold how letters follow each other.",
+        )
+        for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):
+            self.say(f"{number}. {objective}")
+            self.say(f"   {answer}")
+
+
+lecture = Lecture()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
