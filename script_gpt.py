@@ -178,8 +178,8 @@ def save_checkpoint(path, state_dict, vocabulary, config, step):
     sizes = {name: getattr(config, name) for name in SIZES}
     numbers = {name: [[weight.data for weight in row] for row in matrix] for name, matrix in state_dict.items()}
     checkpoint = {"format": FORMAT, "config": sizes, "vocabulary": vocabulary, "step": step, "state_dict": numbers}
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file: json.dump(checkpoint, file)
-    os.replace(f"{path}.tmp", path)
+    with open(f"{path}.{os.getpid()}.tmp", "w", encoding="utf-8") as file: json.dump(checkpoint, file)
+    os.replace(f"{path}.{os.getpid()}.tmp", path)
 def load_checkpoint(path):
     try:
         with open(path, encoding="utf-8") as file: checkpoint = json.load(file)
@@ -187,7 +187,7 @@ def load_checkpoint(path):
         found = {name: (len(matrix), *{len(row) for row in matrix}) for name, matrix in matrices.items()}
         sound = (checkpoint["format"] == FORMAT and type(vocabulary) is str and len(found) == 3 + 6 * sizes["n_layer"]
                  and found == parameter_shapes(argparse.Namespace(**sizes), len(vocabulary) + 1)
-                 and all(type(number) is int and number >= 0 for number in (*sizes.values(), step))
+                 and set(sizes) == set(SIZES) and all(type(n) is int and n >= 0 for n in (*sizes.values(), step))
                  and all(abs(weight) < 1e9 for matrix in matrices.values() for row in matrix for weight in row))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError): sound = False
     return checkpoint if sound else refuse(f"{path} is not a whole and sound checkpoint: name a file written by --save")
@@ -199,11 +199,11 @@ def parse_arguments(arguments, loaded={}):
     parser.add_argument("names", nargs="?", metavar="NAMES", help="a UTF-8 text file, one document a line",
                         default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "names.txt"))
     for name, (default, _, _, meaning) in OPTIONS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=meaning)
+        flag, default = f"--{name.replace('_', '-')}", loaded.get(name, default)
+        parser.add_argument(flag, type=type(default), default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what every new name starts with")
     parser.add_argument("--save", default="", metavar="FILE", help="write the trained model to this file")
     parser.add_argument("--load", metavar="FILE", help="start from this model (--steps 0: only sample from it)")
-    parser.set_defaults(**loaded)
     args = parser.parse_args(arguments)
     for name, (_, lowest, highest, _) in OPTIONS.items():
         value = getattr(args, name)
@@ -223,7 +223,7 @@ def main(arguments=None):
     prompt = encode(args.prompt, vocabulary)[:-1]  # the closing BOS is the model's to draw
     if len(prompt) > args.block_size:
         refuse(f"the prompt has {len(args.prompt)} characters: the context has room for {args.block_size - 1}")
-    path = args.save
+    path = args.save and os.path.realpath(args.save)
     if path and (os.path.exists(path) != os.path.isfile(path) or not os.access(os.path.dirname(path) or ".", os.W_OK)):
         refuse(f"cannot save to {path}: choose a file name in a folder that can be written")
     state_dict = initialize_parameters(args, len(vocabulary) + 1, rng)
@@ -232,12 +232,12 @@ def main(arguments=None):
     print(f"num docs: {len(docs)}\nvocab size: {len(vocabulary) + 1}")
     print(f"num params: {sum(len(row) for matrix in state_dict.values() for row in matrix)}")
     step = checkpoint["step"] + train(documents, state_dict, args, checkpoint["step"])
-    if args.save: save_checkpoint(args.save, state_dict, vocabulary, args, step)
+    if path: save_checkpoint(path, state_dict, vocabulary, args, step)
     print("--- new names ---")
     for index in range(1, args.samples + 1):
         print(f"sample {index:2d}: {generate_text([*prompt], vocabulary, state_dict, args, rng)}", flush=True)
-
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
     try: main()
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has gone: leave
     except (OSError, UnicodeDecodeError) as error: refuse(f"{error}: choose a UTF-8 file to read, or a place to write")

@@ -1279,7 +1279,7 @@ class Lecture:
     )
 
     def __init__(self):
-        self.speaking = self.pausing = self.watching = self.drawing = False
+        self.speaking = self.pausing = self.watching = self.choosing = self.drawing = False
         self.losses = []
         self.samples = []
         self.told = set()
@@ -1390,8 +1390,9 @@ class Lecture:
         self.docs, self.tokenizer = docs, tokenizer
         lengths = [len(doc) for doc in docs]
         self.title("The data")
-        self.say(f"{len(docs):,} documents, {min(lengths)} to {max(lengths)} characters long, "
-                 f"{sum(lengths) / len(lengths):.1f} on average. The first five after shuffling: {', '.join(docs[:5])}.")
+        mean = sum(lengths) / len(lengths)
+        self.say(f"{len(docs):,} documents, {min(lengths)} to {max(lengths)} characters long, {mean:.1f} on average. "
+                 f"The first five after shuffling: {', '.join(docs[:5])}.")
         self.teach("Tokens")
         self.say()
         self.say(f"The first document of this run, {docs[0]!r}, is {documents[0]}.")
@@ -1562,7 +1563,7 @@ class Lecture:
             return
         beta1, beta2 = self.config.beta1, self.config.beta2
         self.say()
-        self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}. A few parameters, with Adam's figures:")
+        self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}. Some parameters, with Adam's figures:")
         self.say(f"  {'parameter':<24}{'before':>9}{'g':>10}{'m':>10}{'v':>10}{'m_hat':>10}{'v_hat':>10}{'after':>10}")
         for index, before, grad in self.followed:
             m, v = optimizer.m[index], optimizer.v[index]
@@ -1610,21 +1611,21 @@ class Lecture:
         self.say(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
         few = min(100, len(self.losses))
         first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
-        self.say(f"Each mark is the mean of about {size:.0f} steps. The mean of the first {few} losses is {first:.4f}, of "
-                 f"the last {few} {last:.4f}. Single steps jump about, for each is another name; compare means only.")
+        self.say(f"Each mark is the mean of about {size:.0f} steps. The first {few} losses average {first:.4f}, the last "
+                 f"{few} {last:.4f}. Single steps jump about, for each is another name; compare means only.")
 
     # ---- Generation ------------------------------------------------------------------------------------------------
 
     def begin_sample(self):
         """Narrates the choices of the first name only."""
-        self.watching = self.speaking and not self.samples
-        if self.watching:
+        self.choosing = self.speaking and not self.samples
+        if self.choosing:
             self.teach("Temperature")
             self.title("Inventing the first name, choice by choice")
 
     def see_choice(self, tokens, probabilities, token):
         """One draw: what came before, the likeliest tokens, and the one that was drawn."""
-        if not self.watching:
+        if not self.choosing:
             return
         ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         context = "".join(self.letter(known) for known in tokens)
@@ -1638,7 +1639,6 @@ class Lecture:
     def see_sample(self, sample):
         """Keeps a finished name."""
         self.samples.append(sample)
-        self.watching = False
 
     def conclude(self):
         """Counts what is new, and answers the questions of the beginning."""
@@ -1663,8 +1663,8 @@ class Lecture:
             "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
             f"Each of {self.config.n_head} heads weighs every position so far by softmax(q . k / sqrt(head_dim)). The "
             "pictures above are those weights; what a head is good for must be measured, not read off one picture.",
-            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. Its {len(self.names):,} "
-            f"numbers have no room for a list of {len(self.docs):,} names: they hold how letters follow each other.",
+            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. Nowhere does it keep a list: "
+            f"its {len(self.names):,} numbers hold how letters follow each other (few names, many steps: by heart).",
         )
         for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):
             self.say(f"{number}. {objective}")
