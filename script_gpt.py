@@ -61,12 +61,12 @@ class Value:
         if not any(node is self for node in reversed(Value.tape)):
             raise RuntimeError("backward needs a Value on the tape: this one is a leaf, or backward has cleared it")
         self.grad = 1.0
-        while Value.tape:  # backwards: each node comes before the children it was computed from
-            node = Value.tape.pop()
+        for node in reversed(Value.tape):  # each node comes before the children it was computed from
             grad = node.grad
             if grad:
                 for child, local_grad in zip(node.children, node.local_grads):
                     child.grad += local_grad * grad
+        Value.tape.clear()
 
 # Vector functions.
 def dot(a, b):  # [n], [n] -> one Value: the same as n products and a sum, in one node
@@ -134,10 +134,10 @@ def compute_loss(tokens, state_dict, config):
 def adam_step(parameters, m, v, t, learning_rate):
     new1, new2, sqrt = 1.0 - BETA1, 1.0 - BETA2, math.sqrt
     bias1, bias2 = 1.0 - BETA1**t, 1.0 - BETA2**t  # m and v start at 0; dividing by these corrects for it
-    m[:] = [BETA1 * m_i + new1 * parameter.grad for m_i, parameter in zip(m, parameters)]
-    v[:] = [BETA2 * v_i + new2 * parameter.grad * parameter.grad for v_i, parameter in zip(v, parameters)]
-    for parameter, m_i, v_i in zip(parameters, m, v):
-        parameter.data -= learning_rate * (m_i / bias1) / (sqrt(v_i / bias2) + EPS_ADAM)
+    for i, parameter in enumerate(parameters):
+        m[i] = BETA1 * m[i] + new1 * parameter.grad
+        v[i] = BETA2 * v[i] + new2 * parameter.grad * parameter.grad
+        parameter.data -= learning_rate * (m[i] / bias1) / (sqrt(v[i] / bias2) + EPS_ADAM)
         parameter.grad = 0.0
 
 # Training: one document a step. Ctrl-C lets the step under way finish, a second one does not wait.

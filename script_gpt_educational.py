@@ -21,17 +21,19 @@ flowchart TB
     wte --> add(("+"))
     wpe --> add
     add --> norm0["rmsnorm"]
-    norm0 --> layer
-    subgraph layer ["n_layer transformer layers"]
-        direction TB
-        norm1["rmsnorm"] --> attention["multi-head attention"]
-        attention --> add1(("+"))
+    norm0 --> x
+    cache[("cache: keys and values of this token and all before it")] <--> attention
+    subgraph layer ["transformer layer, n_layer times"]
+        x["x [n_embd], the residual stream"] --> norm1["rmsnorm"]
+        norm1 --> attention["multi-head attention"]
+        x --> add1(("+"))
+        attention --> add1
         add1 --> norm2["rmsnorm"]
         norm2 --> mlp["MLP: fc1, relu, fc2"]
-        mlp --> add2(("+"))
+        add1 --> add2(("+"))
+        mlp --> add2
     end
-    cache[("cache: keys and values of this token and all before it")] --> attention
-    layer --> head["lm_head [vocab_size][n_embd]"]
+    add2 --> head["lm_head [vocab_size][n_embd]"]
     head --> logits["logits [vocab_size]"]
     logits --> softmax["softmax"]
     softmax --> next["probability of each next token"]
@@ -402,12 +404,12 @@ class Value:
         if not any(node is self for node in reversed(Value.tape)):
             raise RuntimeError("backward needs a Value on the tape: this one is a leaf, or backward has cleared it")
         self.grad = 1.0
-        while Value.tape:  # backwards: each node comes before the children it was computed from
-            node = Value.tape.pop()
+        for node in reversed(Value.tape):  # each node comes before the children it was computed from
             grad = node.grad
             if grad:  # 0 for what self does not depend on, and behind a silent relu: nothing to pass on
                 for child, local_grad in zip(node.children, node.local_grads):
                     child.grad += local_grad * grad
+        Value.tape.clear()
 
 
 # ======================================================================================================================
@@ -828,7 +830,7 @@ class AdamOptimizer:
     m is a running mean of the gradient, v of its square; both start at 0, which the division by 1 - beta^t corrects.
 
     ```mermaid
-    flowchart LR
+    flowchart TB
         g["g: gradient, ∂L/∂p"] --> m["m = beta1 m + (1 - beta1) g"]
         g --> v["v = beta2 v + (1 - beta2) g²"]
         m --> mhat["m_hat = m / (1 - beta1^t)"]
@@ -885,13 +887,13 @@ class AdamOptimizer:
         beta1, beta2, eps = self.config.beta1, self.config.beta2, self.config.eps_adam
         new1, new2 = 1.0 - beta1, 1.0 - beta2
         bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t
-        sqrt = math.sqrt
-        grads = [parameter.grad for parameter in self.parameters]
-        self.m = [beta1 * m + new1 * grad for m, grad in zip(self.m, grads)]
-        self.v = [beta2 * v + new2 * grad * grad for v, grad in zip(self.v, grads)]
-        for parameter, m, v in zip(self.parameters, self.m, self.v):
-            m_hat = m / bias1
-            v_hat = v / bias2
+        m, v, sqrt = self.m, self.v, math.sqrt  # local names: this loop runs for every parameter at every step
+        for i, parameter in enumerate(self.parameters):
+            grad = parameter.grad
+            m[i] = beta1 * m[i] + new1 * grad
+            v[i] = beta2 * v[i] + new2 * grad * grad
+            m_hat = m[i] / bias1
+            v_hat = v[i] / bias2
             parameter.data -= learning_rate * m_hat / (sqrt(v_hat) + eps)
             parameter.grad = 0.0
         lecture.after_update(self)
@@ -912,7 +914,7 @@ def train_step(
     """One document forward, backward, update. Returns its loss before the update, in nats.
 
     ```mermaid
-    flowchart LR
+    flowchart TB
         tokens["tokens of one document"] --> forward["forward: gpt_forward at each position"]
         forward --> loss["loss: mean cross-entropy"]
         loss --> backward["backward: grad of each parameter"]
@@ -1611,8 +1613,8 @@ class Lecture:
         self.say(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
         few = min(100, len(self.losses))
         first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
-        self.say(f"Each mark is the mean of about {size:.0f} steps. The first {few} losses average {first:.4f}, the last "
-                 f"{few} {last:.4f}. Single steps jump about, for each is another name; compare means only.")
+        self.say(f"Each mark is the mean of about {size:.0f} steps. The first {few} losses average {first:.4f}, the "
+                 f"last {few} {last:.4f}. Single steps jump about, for each is another name; compare means only.")
 
     # ---- Generation ------------------------------------------------------------------------------------------------
 
@@ -1663,7 +1665,7 @@ class Lecture:
             "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
             f"Each of {self.config.n_head} heads weighs every position so far by softmax(q . k / sqrt(head_dim)). The "
             "pictures above are those weights; what a head is good for must be measured, not read off one picture.",
-            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. Nowhere does it keep a list: "
+            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. It keeps no list: "
             f"its {len(self.names):,} numbers hold how letters follow each other (few names, many steps: by heart).",
         )
         for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):

@@ -20,17 +20,19 @@ flowchart TB
     wte --> add(("+"))
     wpe --> add
     add --> norm0["rmsnorm"]
-    norm0 --> layer
-    subgraph layer ["n_layer transformer layers"]
-        direction TB
-        norm1["rmsnorm"] --> attention["multi-head attention"]
-        attention --> add1(("+"))
+    norm0 --> x
+    cache[("cache: keys and values of this token and all before it")] <--> attention
+    subgraph layer ["transformer layer, n_layer times"]
+        x["x [n_embd], the residual stream"] --> norm1["rmsnorm"]
+        norm1 --> attention["multi-head attention"]
+        x --> add1(("+"))
+        attention --> add1
         add1 --> norm2["rmsnorm"]
         norm2 --> mlp["MLP: fc1, relu, fc2"]
-        mlp --> add2(("+"))
+        add1 --> add2(("+"))
+        mlp --> add2
     end
-    cache[("cache: keys and values of this token and all before it")] --> attention
-    layer --> head["lm_head [vocab_size][n_embd]"]
+    add2 --> head["lm_head [vocab_size][n_embd]"]
     head --> logits["logits [vocab_size]"]
     logits --> softmax["softmax"]
     softmax --> next["probability of each next token"]
@@ -276,12 +278,12 @@ class Value:
         if not any(node is self for node in reversed(Value.tape)):
             raise RuntimeError("backward needs a Value on the tape: this one is a leaf, or backward has cleared it")
         self.grad = 1.0
-        while Value.tape:  # backwards: each node comes before the children it was computed from
-            node = Value.tape.pop()
+        for node in reversed(Value.tape):  # each node comes before the children it was computed from
             grad = node.grad
             if grad:  # 0 for what self does not depend on, and behind a silent relu: nothing to pass on
                 for child, local_grad in zip(node.children, node.local_grads):
                     child.grad += local_grad * grad
+        Value.tape.clear()
 
 
 # ======================================================================================================================
@@ -517,7 +519,7 @@ class AdamOptimizer:
     m is a running mean of the gradient, v of its square; both start at 0, which the division by 1 - beta^t corrects.
 
     ```mermaid
-    flowchart LR
+    flowchart TB
         g["g: gradient, ∂L/∂p"] --> m["m = beta1 m + (1 - beta1) g"]
         g --> v["v = beta2 v + (1 - beta2) g²"]
         m --> mhat["m_hat = m / (1 - beta1^t)"]
@@ -541,13 +543,13 @@ class AdamOptimizer:
         beta1, beta2, eps = self.config.beta1, self.config.beta2, self.config.eps_adam
         new1, new2 = 1.0 - beta1, 1.0 - beta2
         bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t
-        sqrt = math.sqrt
-        grads = [parameter.grad for parameter in self.parameters]
-        self.m = [beta1 * m + new1 * grad for m, grad in zip(self.m, grads)]
-        self.v = [beta2 * v + new2 * grad * grad for v, grad in zip(self.v, grads)]
-        for parameter, m, v in zip(self.parameters, self.m, self.v):
-            m_hat = m / bias1
-            v_hat = v / bias2
+        m, v, sqrt = self.m, self.v, math.sqrt  # local names: this loop runs for every parameter at every step
+        for i, parameter in enumerate(self.parameters):
+            grad = parameter.grad
+            m[i] = beta1 * m[i] + new1 * grad
+            v[i] = beta2 * v[i] + new2 * grad * grad
+            m_hat = m[i] / bias1
+            v_hat = v[i] / bias2
             parameter.data -= learning_rate * m_hat / (sqrt(v_hat) + eps)
             parameter.grad = 0.0
 
@@ -567,7 +569,7 @@ def train_step(
     """One document forward, backward, update. Returns its loss before the update, in nats.
 
     ```mermaid
-    flowchart LR
+    flowchart TB
         tokens["tokens of one document"] --> forward["forward: gpt_forward at each position"]
         forward --> loss["loss: mean cross-entropy"]
         loss --> backward["backward: grad of each parameter"]

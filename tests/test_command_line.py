@@ -16,7 +16,8 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.json"
     data = path.parent / "few.txt"
     data.write_text("emma\nava\nmia\n", encoding="utf-8")
-    process = helpers.run("script_gpt", data, "--steps", 2, "--samples", 0, "--n-embd", 4, "--n-head", 2, "--save", path)
+    options = ["--steps", 2, "--samples", 0, "--n-embd", 4, "--n-head", 2]
+    process = helpers.run("script_gpt", data, *options, "--save", path)
     assert process.returncode == 0
     return path
 
@@ -249,14 +250,15 @@ def test_ctrl_c_stops_training_saves_and_samples(script, few_names, tmp_path):
     assert helpers.run(script, few_names, "--load", saved, "--steps", 1, "--samples", 0).returncode == 0
 
 
-def test_killed_while_saving_the_old_file_is_whole(gpt, model, tmp_path, monkeypatch):
+def test_killed_while_saving_the_old_file_is_whole(gpt, model, tmp_path):
     """The process dies in the middle of writing: what was there before can still be loaded."""
     path = tmp_path / "model.json"
     path.write_bytes(model.read_bytes())
+    few = str(model.parent / "few.txt")
     code = (f"import sys, json, os; sys.path.insert(0, {helpers.ROOT!r}); import {script_name(gpt)} as gpt\n"
             "def dying_dump(checkpoint, file):\n    file.write('{\"format\": '); file.flush(); os._exit(9)\n"
             "gpt.json.dump = dying_dump\n"
-            f"gpt.main([{str(model.parent / 'few.txt')!r}, '--load', {str(path)!r}, '--steps', '1', '--save', {str(path)!r}])")
+            f"gpt.main([{few!r}, '--load', {str(path)!r}, '--steps', '1', '--save', {str(path)!r}])")
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert process.returncode == 9
     assert path.read_bytes() == model.read_bytes()
@@ -269,8 +271,8 @@ def script_name(module):
 def test_killed_at_any_moment_the_saved_file_is_absent_or_whole(script, few_names, tmp_path):
     path = tmp_path / "model.json"
     for delay in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
-        command = [sys.executable, os.path.join(helpers.ROOT, f"{script}.py"), str(few_names), "--steps", "1", "--samples",
-                   "0", "--save", str(path)]
+        options = ["--steps", "1", "--samples", "0", "--save", str(path)]
+        command = [sys.executable, os.path.join(helpers.ROOT, f"{script}.py"), str(few_names), *options]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()

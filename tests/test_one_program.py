@@ -1,4 +1,4 @@
-"""One program, three voices: the same bits, the same tree, the same diagrams; and the lecture looks and never touches."""
+"""One program, three voices: the same bits, tree and diagrams; and the lecture looks and never touches."""
 import ast
 import doctest
 import re
@@ -123,7 +123,8 @@ def test_the_three_are_the_same_on_other_scripts_and_go_on_alike_from_a_checkpoi
     results = []
     for name in helpers.SCRIPTS:
         saved = tmp_path / f"{name}.json"
-        process = helpers.run(name, data, "--load", start, "--steps", 4, "--samples", 6, "--prompt", "z", "--save", saved)
+        options = ["--steps", 4, "--samples", 6, "--prompt", "z"]
+        process = helpers.run(name, data, "--load", start, *options, "--save", saved)
         assert (process.returncode, process.stderr) == (0, "")
         results.append((helpers.without_lecture(process.stdout), saved.read_bytes()))
     assert results[0] == results[1] == results[2]

@@ -1,0 +1,222 @@
+"""The lecture: every figure it states is computed again here, and what it draws can be read anywhere."""
+import concurrent.futures
+import gc
+import os
+import pty
+import random
+import re
+import select
+import statistics
+import subprocess
+import sys
+import time
+
+import helpers
+import pytest
+
+NUMBER = r"(?<![\w.])\d+\.\d+(?![\w.]*\d)"
+
+
+@pytest.fixture(scope="module")
+def lecture_text():
+    """The educational transcript of a short run that has every part in it."""
+    process = helpers.run("script_gpt_educational", "--steps", 60, "--samples", 4)
+    assert process.returncode == 0 and process.stderr == ""
+    return process.stdout
+
+
+def docstrings():
+    module = helpers.load("script_gpt_educational")
+    owners = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    owners += [member for owner in owners if isinstance(owner, type) for member in vars(owner).values()]
+    return {owner.__qualname__: owner.__doc__ for owner in owners if getattr(owner, "__doc__", None)
+            and "LECTURE:" in owner.__doc__}
+
+
+def trained(config):
+    """The losses of a run on names.txt, and what is needed to sample from it."""
+    gpt = helpers.load("script_gpt_refactored")
+    config = gpt.GPTConfig(**config)
+    docs = gpt.load_dataset(helpers.NAMES)
+    rng = random.Random(config.seed)
+    rng.shuffle(docs)
+    tokenizer = gpt.Tokenizer("".join(sorted(set("".join(docs)))))
+    state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
+    adam = gpt.AdamOptimizer(state_dict, config)
+    gc.disable()
+    losses = []
+    for step in range(config.num_steps):
+        rate = config.learning_rate * (1 - step / config.num_steps)
+        losses.append(gpt.train_step(tokenizer.encode(docs[step % len(docs)]), state_dict, adam, rate, config))
+    gc.enable()
+    return gpt, losses, tokenizer, state_dict, rng
+
+
+def mean_of_the_last_100(settings):
+    return f"{statistics.fmean(trained(settings)[1][-100:]):.2f}"
+
+
+def default_run(temperatures):
+    """The mean of the last 100 losses of the default run, and how many of 20 samples differ at each temperature."""
+    gpt, losses, tokenizer, state_dict, rng = trained({})
+    state, counts = rng.getstate(), []
+    for temperature in temperatures:
+        rng.setstate(state)
+        config = gpt.GPTConfig(temperature=temperature)
+        names = {gpt.generate_text([tokenizer.bos], state_dict, tokenizer, config, rng) for _ in range(20)}
+        counts.append(str(len(names)))
+    return f"{statistics.fmean(losses[-100:]):.2f}", counts
+
+
+def test_every_figure_of_the_hyperparameter_lecture():
+    text = " ".join(docstrings()["GPTConfig"].split())
+    stated = {(name, value): figure for name, value, figure in
+              re.findall(r"(\w+)=([\d.]+)(?: \([^)]*\))? gives (\d\.\d\d)", text)}
+    stated["defaults", ""] = re.search(r"with the defaults the figure is (\d\.\d\d)", text)[1]
+    seeds = re.search(r"Three other seeds give (\d\.\d\d), (\d\.\d\d) and (\d\.\d\d)", text)
+    for seed in (1, 2, 3):
+        stated["seed", str(seed)] = seeds[seed]
+    colder = re.findall(r"at temperature=([\d.]+)(?: hold)? (\d+)", text)
+    inputs = {"0.01", "0.85", "0.08", "0.99", "0.95", "0.02"}
+    rest = set(re.findall(r"\b\d\.\d\d\b", text)) - set(stated.values()) - inputs
+    assert (len(stated), len(colder), rest) == (22, 3, set()), "every figure must be in one of the forms above"
+    stated_for_default_run = stated.pop(("num_steps", "1000"))
+    settings = []
+    for name, value in stated:
+        config = {"num_steps": 300}
+        if name != "defaults":
+            config[name] = float(value) if "." in value else int(value)
+        settings.append(config)
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
+        default = pool.submit(default_run, [float(temperature) for temperature, _ in colder])
+        assert dict(zip(stated, pool.map(mean_of_the_last_100, settings))) == stated
+        assert default.result() == (stated_for_default_run, [count for _, count in colder])
+
+
+def test_every_decimal_figure_of_the_other_lectures_stands_in_a_session_that_is_run():
+    for name, text in docstrings().items():
+        if name == "GPTConfig":
+            continue
+        sessions, prose, in_session = "", "", False
+        for line in text.split("LECTURE:", 1)[1].splitlines():
+            in_session = line.strip().startswith(">>>") or in_session and line.strip() != ""
+            if in_session:
+                sessions += line + "\n"
+            else:
+                prose += line + "\n"
+        allowed = {"0.08", "0.5", "1.0", "2.1", "2.6", "12.5", "3.536"}  # defaults, inputs, and what is checked below
+        assert set(re.findall(NUMBER, prose)) <= set(re.findall(NUMBER, sessions)) | allowed, name
+    assert round(12.5**0.5, 3) == 3.536 and (9 + 16) / 2 == 12.5
+
+
+def test_ten_lectures_in_four_levels():
+    titles = []
+    for text in docstrings().values():
+        for lecture in text.split("LECTURE: ")[1:]:
+            titles.append(lecture.splitlines()[0])
+            if titles[-1] != "Hyperparameters":
+                for level in ("WHAT.", "WHY.", "HOW.", "DEEPER."):
+                    assert f"\n    {level} " in lecture or f"\n        {level} " in lecture, (titles[-1], level)
+    assert len(titles) >= 11
+
+
+def test_the_run_tells_every_lecture_once_and_asks_at_least_15_questions(lecture_text):
+    for text in docstrings().values():
+        for lecture in text.split("LECTURE: ")[1:]:
+            assert lecture_text.count(f"│ {lecture.splitlines()[0]}\n│ ─") == 1
+    assert lecture_text.count("PAUSE AND THINK: ") == lecture_text.count("ANSWER: ") >= 15
+    assert lecture_text.index("PAUSE AND THINK") < lecture_text.index("ANSWER: ")
+
+
+def test_the_narrated_steps(lecture_text):
+    found = re.findall(r"│ Step (\d+) of 60, looked at closely", lecture_text)
+    assert found == ["1", "2", "50", "60"]
+
+
+def test_what_the_run_states_is_so(lecture_text):
+    """The figures of step 1 against the model itself."""
+    gpt = helpers.load("script_gpt_refactored")
+    docs = gpt.load_dataset(helpers.NAMES)
+    rng = random.Random(42)
+    rng.shuffle(docs)
+    tokenizer = gpt.Tokenizer("".join(sorted(set("".join(docs)))))
+    config = gpt.GPTConfig()
+    state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
+    tokens = tokenizer.encode(docs[0])
+    loss = gpt.compute_loss(tokens, state_dict, config)
+    text = " ".join(line.lstrip("│ ") for line in lecture_text.splitlines())
+    nodes, edges = len(gpt.Value.tape), sum(len(node.children) for node in gpt.Value.tape)
+    assert f"The tape holds {nodes:,} computed Values, joined to what they were computed from by {edges:,} edges." in (
+        text)
+    loss.backward()
+    weights = [weight for matrix in state_dict.values() for row in matrix for weight in row]
+    without = sum(weight.grad == 0.0 for weight in weights)
+    unread = 16 * (27 - len(set(tokens[:-1])))
+    unused = 16 * (16 - len(tokens) + 1)
+    assert f"{without:,} of 4,192 parameters got no gradient at all" in text
+    assert f"{unread:,} stand in the rows of wte" in text and f"{unused:,} in the rows of wpe" in text
+    assert f"{without - unread - unused:,} lead to or from neurons whose relu was silent" in text
+    assert f"the mean of that column: {loss.data:.4f} nats" in text
+    samples = re.findall(r"^sample +\d+: (.*)$", lecture_text, re.MULTILINE)
+    new = [sample for sample in samples if sample not in set(docs)]
+    assert f"Of the 4 samples {len(new)} are new, {4 - len(new)} stand in the data" in text
+
+
+def test_attention_rows_sum_to_100(lecture_text):
+    rows = re.findall(r"(?<= )\d+ [a-z^] ((?:[ ░▒▓█][ \d]{2}\d ?)+)", lecture_text)
+    assert len(rows) > 4 * 4 * 5
+    for row in rows:
+        figures = [int(figure) for figure in re.findall(r"\d+", row)]
+        assert 100 - len(figures) <= sum(figures) <= 100 + len(figures)
+
+
+def test_a_terminal_without_unicode_gets_plain_ascii(few_names):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, os.path.join(helpers.ROOT, "script_gpt_educational.py"), str(few_names), "--steps", "3"]
+    process = subprocess.run(command, capture_output=True, env=environment, timeout=60)
+    assert process.returncode == 0 and process.stdout.isascii()
+    lines = process.stdout.decode().splitlines()
+    assert all(line.startswith(("|", "num ", "vocab ", "step ", "sample ", "---")) for line in lines)
+
+
+def in_a_terminal(arguments, typed, wait_for, size=(40, 100)):
+    """Runs a script on a pseudo-terminal, types after each prompt, and returns what the screen received."""
+    master, slave = pty.openpty()
+    command = [sys.executable, os.path.join(helpers.ROOT, "script_gpt_educational.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": str(size[1]), "LINES": str(size[0])}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, close_fds=True)
+    os.close(slave)
+    received, answered, deadline = b"", 0, time.time() + 60
+    while time.time() < deadline:
+        ready, _, _ = select.select([master], [], [], 0.5)
+        if ready:
+            try:
+                part = os.read(master, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            received += part
+        while received.count(wait_for) > answered:
+            os.write(master, typed)
+            answered += 1
+        if process.poll() is not None and not ready:
+            break
+    process.wait(timeout=10)
+    os.close(master)
+    return received.decode(), answered, process.returncode
+
+
+def test_pause_waits_for_a_guess_at_each_question(few_names):
+    text, answered, code = in_a_terminal([few_names, "--steps", 2, "--samples", 1, "--pause"], b"a guess\n", b"Enter: ")
+    assert code == 0
+    assert answered == text.count("PAUSE AND THINK: ") >= 15
+    assert text.index("Your guess") < text.index("ANSWER: ")
+
+
+def test_on_a_terminal_the_step_line_is_rewritten_in_place(few_names):
+    text, _, code = in_a_terminal([few_names, "--steps", 20, "--samples", 1], b"", b"never asked")
+    assert code == 0
+    assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4} \| \[#{20}\] 0 s, 0 s left ", text)
+    assert re.search(r"\rstep    7 /   20 \| [^\n]*\rstep    8 /   20 \| ", text), "no new line between steps"
+    assert "Your guess" not in text

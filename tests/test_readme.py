@@ -1,0 +1,69 @@
+"""README.md: what it says about the program is so."""
+import doctest
+import os
+import re
+import statistics
+
+import helpers
+import pytest
+
+with open(os.path.join(helpers.ROOT, "README.md"), encoding="utf-8") as file:
+    README = file.read()
+
+
+@pytest.fixture(scope="module")
+def default_run():
+    return helpers.run("script_gpt_educational").stdout.splitlines()
+
+
+def test_the_transcript_is_what_the_command_prints(default_run):
+    block = re.search(r"```\n(num docs.*?)```", README, re.DOTALL)[1].splitlines()
+    assert len(block) == 13 and block.count("...") == 2
+    for line in block:
+        assert line == "..." or line in default_run, line
+
+
+def test_the_figures_about_that_run(default_run):
+    losses = [float(line.split()[-1]) for line in default_run if line.startswith("step")]
+    samples = [line.split(": ")[1] for line in default_run if line.startswith("sample")]
+    with open(helpers.NAMES, encoding="ascii") as file:
+        known = set(file.read().split())
+    old = [sample for sample in samples if sample in known]
+    text = " ".join(README.split())
+    assert f"first 100 steps of this run average {statistics.fmean(losses[:100]):.4f}" in text
+    assert f"the last 100 average {statistics.fmean(losses[-100:]):.4f}" in text
+    assert f"Of the 20 samples {20 - len(old)} are new and {len(old)} stand in the data: {', '.join(old)}." in text
+
+
+def test_the_table_of_files():
+    rows = dict(re.findall(r"^\| `(\w+)\.py` \| (\d+) \|", README, re.MULTILINE))
+    assert rows == {name: str(len(helpers.source(name).splitlines())) for name in helpers.SCRIPTS}
+
+
+def test_the_session_is_true():
+    session = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    test = doctest.DocTestParser().get_doctest(session, {}, "README", None, 0)
+    result = doctest.DocTestRunner().run(test)
+    assert result.attempted == 5 and result.failed == 0
+
+
+def test_every_option_it_shows_exists():
+    shown = set(re.findall(r"(?<=[ `])--[a-z][a-z-]*", README))
+    known = helpers.run("script_gpt_educational", "--help").stdout
+    assert {"--save", "--load", "--pause"} <= shown
+    assert [option for option in shown - {"--no-index", "--quiet"} if option not in known] == []
+
+
+def test_links_resolve():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert os.path.exists(os.path.join(helpers.ROOT, target)), target
+    for path in re.findall(r"`((?:tests/)?\w+\.(?:py|txt))`", README):
+        assert os.path.exists(os.path.join(helpers.ROOT, path)), path
+
+
+def test_the_picture_is_from_that_run(default_run):
+    picture = re.search(r"```\n(│.*?)```", README, re.DOTALL)[1].splitlines()
+    assert len(picture) == 8
+    first = default_run.index("│ Step 1000 of 1000, looked at closely")
+    start = default_run.index(picture[0], first)
+    assert default_run[start : start + 8] == picture
