@@ -155,7 +155,8 @@ def train(documents, state_dict, config, first_step):
         line = f"step {step:4d} / {config.steps:4d} | loss {loss.data:.4f}"
         if live:  # on a terminal: rewritten in place, with a progress bar, elapsed and remaining time
             seconds, bar = time.perf_counter() - started, "#" * (20 * step // config.steps)
-            line = f"\r{line} | [{bar:<20}] {seconds:.0f} s, {seconds * (config.steps / step - 1):.0f} s left "
+            line = f"\r{line} | [{bar:<20}] {seconds:4.0f} s, {seconds * (config.steps / step - 1):4.0f} s left"
+            line = line[: os.get_terminal_size().columns or 80]
         print(line, end="" if live and step < config.steps and not stop else "\n", flush=True)
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -215,8 +216,7 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     checkpoint = load_checkpoint(args.load) if args.load else {"config": {}, "step": 0}
     args = parse_arguments(arguments, checkpoint["config"])
-    docs = load_dataset(args.names)
-    rng = random.Random(args.seed)
+    docs, rng = load_dataset(args.names), random.Random(args.seed)
     rng.shuffle(docs)
     vocabulary = checkpoint.get("vocabulary", "".join(sorted(set("".join(docs)))))
     documents = [encode(doc, vocabulary) for doc in docs]

@@ -529,7 +529,7 @@ def rmsnorm(x: list[Value], epsilon: float = 1e-5) -> list[Value]:
     2019) leaves the mean, and this model has no gains. So the values need not have variance 1, and they are not
     bounded by 2 but by sqrt(n), reached when all the size sits in one number:
 
-    >>> [round(y.data, 3) for y in rmsnorm([Value(9.0), Value(0.0), Value(0.0), Value(0.0)])]
+    >>> [round(y.data, 3) for y in rmsnorm([Value(x) for x in (9, 0, 0, 0)])]
     [2.0, 0.0, 0.0, 0.0]
 
     PAUSE AND THINK: x becomes ten times as large. What does rmsnorm(x) do?
@@ -705,8 +705,9 @@ def gpt_forward(
     HOW. The spread of q . k for d = 64 random numbers of spread 1 is about sqrt(64) = 8:
 
     >>> rng = random.Random(0)
-    >>> scores = [sum(rng.gauss(0, 1) * rng.gauss(0, 1) for _ in range(64)) for _ in range(4000)]
-    >>> round(math.sqrt(sum(score * score for score in scores) / len(scores)))
+    >>> def score():
+    ...     return sum(rng.gauss(0, 1) * rng.gauss(0, 1) for _ in range(64))
+    >>> round(math.sqrt(sum(score() ** 2 for _ in range(4000)) / 4000))
     8
 
     DEEPER. That is Vaswani et al. (2017). Here head_dim is 4, so the factor is only 2, and the model would train
@@ -936,10 +937,10 @@ def print_step(step: int, loss: float, seconds: float, config: GPTConfig) -> Non
     if not sys.stdout.isatty():
         print(line, flush=True)
         return
-    done = step / config.num_steps
-    bar = "#" * round(20 * done)
-    remaining = seconds / done - seconds
-    print(f"\r{line} | [{bar:<20}] {seconds:.0f} s, {remaining:.0f} s left ", end="", flush=True)
+    bar = "#" * (20 * step // config.num_steps)
+    remaining = seconds * (config.num_steps / step - 1)
+    line = f"\r{line} | [{bar:<20}] {seconds:4.0f} s, {remaining:4.0f} s left"
+    print(line[: os.get_terminal_size().columns or 80], end="", flush=True)  # a longer line could not be rewritten
 
 
 def train(
@@ -1045,7 +1046,8 @@ def generate_text(
     HOW. Dividing by 0.5 doubles the differences between logits, so the likeliest gains:
 
     >>> def at(temperature):
-    ...     return [round(p.data, 3) for p in softmax([Value(logit / temperature) for logit in (2.0, 1.0, 0.1)])]
+    ...     scaled = [Value(logit / temperature) for logit in (2.0, 1.0, 0.1)]
+    ...     return [round(p.data, 3) for p in softmax(scaled)]
     >>> at(1.0), at(0.5)
     ([0.659, 0.242, 0.099], [0.864, 0.117, 0.019])
 
@@ -1281,24 +1283,36 @@ class Lecture:
     )
 
     def __init__(self):
-        self.speaking = self.pausing = self.watching = self.choosing = self.drawing = False
+        self.speaking = self.pausing = self.watching = self.choosing = self.line_open = False
         self.losses = []
         self.samples = []
         self.told = set()
 
     # ---- Voice: how things are said --------------------------------------------------------------------------------
 
-    def say(self, text=""):
-        """Prints a text line by line behind the bar, long lines folded at spaces."""
-        import textwrap
+    def draw(self, line):
+        """Prints one line behind the bar as it stands: a row of a table or a picture."""
+        print(f"{self.margin} {line}".rstrip(), flush=True)
 
-        for line in str(text).splitlines() or [""]:
-            indent = " " * (len(line) - len(line.lstrip()))
-            code = line.lstrip().startswith((">>>", "..."))
-            folded = [line] if code or len(line) <= self.width else textwrap.wrap(
-                line, self.width, subsequent_indent=indent, break_long_words=False)
-            for part in folded or [""]:
-                print(f"{self.margin} {part}".rstrip(), flush=True)
+    def say(self, text="", hang=0):
+        """Prints a text behind the bar, folded at spaces to fit the screen, all lines but the first moved in by `hang`.
+
+        Python sessions are not folded.
+        """
+        import textwrap  # here and below, so that the imports above are those of the refactored script
+
+        for line in text.splitlines() or [""]:
+            if line.startswith((">>>", "...")):
+                self.draw(line)
+            else:
+                for part in textwrap.wrap(line, self.width, subsequent_indent=" " * hang) or [""]:
+                    self.draw(part)
+
+    def close_line(self):
+        """Ends the progress line, which on a terminal stays open to be rewritten."""
+        if self.line_open:
+            print()
+            self.line_open = False
 
     def title(self, text):
         """A heading, with an empty line before it."""
@@ -1330,9 +1344,8 @@ class Lecture:
                 self.ask(" ".join(question.split()[3:]), " ".join(answer.split()))
             else:
                 self.say()
-                lines = paragraph.splitlines()
-                verbatim = any(line.startswith((">>>", "    ", "|")) for line in lines)
-                self.say(paragraph if verbatim else " ".join(lines))
+                session = paragraph.startswith(">>>")
+                self.say(paragraph if session else " ".join(paragraph.splitlines()))
 
     def find_lectures(self):
         """{title: paragraphs} of every lecture in this file's docstrings."""
@@ -1372,7 +1385,7 @@ class Lecture:
         self.config = config
         self.pausing = options["pause"] and sys.stdin.isatty() and sys.stdout.isatty()
         self.narrated = {1, 2, 50, 100, 500, config.num_steps}
-        self.width = min(shutil.get_terminal_size((100, 24)).columns, 100) - 3
+        self.width = max(77, min(shutil.get_terminal_size((100, 24)).columns, 100) - 3)
         try:
             "│─█░▒▓".encode(sys.stdout.encoding or "ascii")
             self.margin, self.rule, self.full, self.shades = "│", "─", "█", " ░▒▓█"
@@ -1382,7 +1395,7 @@ class Lecture:
         self.title("How a GPT works, all of it, on one small model that trains while you read")
         self.say("You need school mathematics and a little Python. By the end you should be able to answer:")
         for number, objective in enumerate(self.OBJECTIVES, 1):
-            self.say(f"  {number}. {objective}")
+            self.say(f"  {number}. {objective}", hang=5)
         self.teach("Hyperparameters")
 
     def meet_data(self, docs, documents, tokenizer):
@@ -1408,11 +1421,11 @@ class Lecture:
         self.state_dict = state_dict
         self.teach("First weights")
         self.say()
-        self.say(f"{'matrix':<18}{'shape':>12}{'numbers':>9}")
+        self.draw(f"{'matrix':<18}{'shape':>12}{'numbers':>9}")
         for name, matrix in state_dict.items():
             shape = f"[{len(matrix)}][{len(matrix[0])}]"
-            self.say(f"{name:<18}{shape:>12}{len(matrix) * len(matrix[0]):>9,}")
-        self.say(f"{'together':<18}{'':>12}{len(self.names):>9,}")
+            self.draw(f"{name:<18}{shape:>12}{len(matrix) * len(matrix[0]):>9,}")
+        self.draw(f"{'together':<18}{'':>12}{len(self.names):>9,}")
 
     # ---- One step --------------------------------------------------------------------------------------------------
 
@@ -1425,16 +1438,14 @@ class Lecture:
         if not self.watching:
             return
         self.vectors, self.attention, self.predictions = {}, {}, []
-        if self.drawing:
-            print()  # the progress line of a terminal is still open
-            self.drawing = False
+        self.close_line()
         self.title(f"Step {step} of {self.config.num_steps}, looked at closely")
         count = min(self.config.block_size, len(tokens) - 1)
         self.say(f"The document is {self.tokenizer.decode(tokens)!r}, its tokens {tokens}. It asks {count} questions:")
         for position in range(count):
             context = "".join(self.letter(token) for token in tokens[: position + 1])
             answer = self.letter(tokens[position + 1])
-            self.say(f"  position {position:2d}: after {context:<{count + 1}} comes {answer}")
+            self.draw(f"  position {position:2d}: after {context:<{count + 1}} comes {answer}")
         if step == 1:
             self.say("(^ is BOS, the token that marks both ends.)")
             self.ask("nothing has been learned yet. What loss do you expect?",
@@ -1460,9 +1471,9 @@ class Lecture:
         """One head's attention as lines: a row for each position, a column for each position it may look at."""
         rows = self.attention[layer, head]
         labels = [self.letter(token) for token in self.tokens]
-        lines = [f"layer {layer}, head {head}", "     " + "".join(f"{label:>4} " for label in labels[: len(rows)])]
+        lines = [f"layer {layer}, head {head}", "     " + "".join(f"{label:>4}" for label in labels[: len(rows)])]
         for position, weights in enumerate(rows):
-            cells = "".join(f"{self.shades[min(4, int(5 * weight))]}{100 * weight:3.0f} " for weight in weights)
+            cells = "".join(f"{self.shades[min(4, int(5 * weight))]}{100 * weight:3.0f}" for weight in weights)
             lines.append(f"{position:2d} {labels[position]} {cells}")
         return lines
 
@@ -1472,38 +1483,39 @@ class Lecture:
             return
         self.say()
         self.say("Forward. The vectors of position 0 and layer 0, in the order they arise:")
-        self.say(f"  {'name':<20}{'shape':>7}  {'mean square':>12}   first numbers")
+        self.draw(f"  {'name':<19}{'shape':>6}{'mean square':>13}   first numbers")
         for name, vector in self.vectors.items():
             square = sum(number * number for number in vector) / len(vector)
             shape = f"[{len(vector)}]"
-            self.say(f"  {name:<20}{shape:>7}  {square:12.4f}   {'  '.join(f'{number:+.3f}' for number in vector[:5])}")
+            first = "  ".join(f"{number:+.3f}" for number in vector[: (self.width - 43) // 8])
+            self.draw(f"  {name:<19}{shape:>6}{square:13.4f}   {first}")
         for heading in ("Why normalise", "Why residual connections", "Query, key and value",
                         "Why divide by the square root of head_dim"):
             self.teach(heading)
         self.say()
         self.say("Attention. Each row is one position; its columns say how many % of its attention go to each position "
-                 f"so far, together 100. Shading, from little to much: {' '.join(self.shades.strip())}")
+                 "so far, together 100 %. A darker sign stands for more.")
         drawings = [self.draw_head(layer, head) for layer, head in self.attention]
         column = max(len(line) for drawing in drawings for line in drawing) + 3
         beside = max(1, (self.width + 3) // column)
         for first in range(0, len(drawings), beside):
             self.say()
             for lines in zip(*drawings[first : first + beside]):
-                self.say("".join(f"{line:<{column}}" for line in lines).rstrip())
+                self.draw("".join(f"{line:<{column}}" for line in lines).rstrip())
         self.teach("Why softmax subtracts the maximum")
         self.say()
         self.say("From logits to probabilities, position by position: the three likeliest tokens, and the right one.")
-        self.say(f"  {'after':<18}{'likeliest':<26}{'right':>5}  {'logit':>7}  {'p':>6}  {'place':>5}  {'loss':>6}")
+        self.draw(f"  {'after':<10}{'likeliest':<25}{'right':>5}{'logit':>7}{'p':>7}{'place':>6}{'loss':>7}")
         for position, (logits, target, position_loss) in enumerate(self.predictions):
             largest = max(logits)
             total = sum(math.exp(logit - largest) for logit in logits)
             probabilities = [math.exp(logit - largest) / total for logit in logits]
             ranked = sorted(range(len(logits)), key=lambda token: -logits[token])
             best = "  ".join(f"{self.letter(token)} {probabilities[token]:.3f}" for token in ranked[:3])
-            context = "".join(self.letter(token) for token in self.tokens[: position + 1])[-16:]
-            self.say(f"  {context:<18}{best:<26}{self.letter(target):>5}  {logits[target]:+7.3f}  "
-                     f"{probabilities[target]:6.3f}  {ranked.index(target) + 1:>5}  {position_loss:6.3f} "
-                     f"{self.bar(position_loss / 6, 12)}")
+            context = "".join(self.letter(token) for token in self.tokens[: position + 1])[-9:]
+            self.draw(f"  {context:<10}{best:<25}{self.letter(target):>5}{logits[target]:+7.2f}"
+                      f"{probabilities[target]:7.3f}{ranked.index(target) + 1:6}{position_loss:7.3f} "
+                      f"{self.bar(position_loss / 6, 8)}")
         self.teach("Cross-entropy and perplexity")
         even = math.log(self.tokenizer.vocab_size)
         self.say()
@@ -1518,7 +1530,7 @@ class Lecture:
         for node in Value.tape[-3:]:
             children = ", ".join(f"{child.data:.4f}" for child in node.children[:4])
             slopes = ", ".join(f"{slope:.4f}" for slope in node.local_grads[:4])
-            self.say(f"  {node.data:8.4f}  from {children}  with slopes {slopes}")
+            self.draw(f"  {node.data:8.4f}  from {children}  with slopes {slopes}")
         self.teach("Computation graphs and the chain rule")
         self.teach("Why a tape")
 
@@ -1528,12 +1540,12 @@ class Lecture:
             return
         self.say()
         self.say(f"The gradient that came back, by group ({self.full} = the mean size, beside the largest mean):")
-        self.say(f"  {'group':<18}{'numbers':>8}{'mean |g|':>11}{'max |g|':>11}{'got none':>10}")
+        self.draw(f"  {'group':<18}{'numbers':>8}{'mean |g|':>11}{'max |g|':>11}{'got none':>10}")
         groups = {name: [weight.grad for row in matrix for weight in row] for name, matrix in self.state_dict.items()}
         means = {name: sum(map(abs, grads)) / len(grads) for name, grads in groups.items()}
         for name, grads in groups.items():
-            self.say(f"  {name:<18}{len(grads):>8,}{means[name]:>11.5f}{max(map(abs, grads)):>11.5f}"
-                     f"{grads.count(0.0):>10,}  {self.bar(means[name] / (max(means.values()) or 1.0))}")
+            self.draw(f"  {name:<18}{len(grads):>8,}{means[name]:>11.5f}{max(map(abs, grads)):>11.5f}"
+                     f"{grads.count(0.0):>10,}  {self.bar(means[name] / (max(means.values()) or 1.0), 15)}")
         without = {name: grads.count(0.0) for name, grads in groups.items()}
         silent = sum(count for name, count in without.items() if ".mlp" in name)
         others = sum(without.values()) - without["wte"] - without["wpe"] - silent
@@ -1551,9 +1563,9 @@ class Lecture:
         grads = [parameter.grad for parameter in optimizer.parameters]
         strongest = sorted(range(len(grads)), key=lambda index: -abs(grads[index]))
         groups, picked = set(), []
-        for index in strongest:  # the steepest of the first four groups, then one that got no gradient
+        for index in strongest:  # the steepest of each of three groups, then one that got no gradient
             group = self.names[index].split("[")[0]
-            if group not in groups and len(picked) < 4:
+            if group not in groups and len(picked) < 3:
                 groups.add(group)
                 picked.append(index)
         picked += [index for index in reversed(strongest) if grads[index] == 0.0][:1]
@@ -1566,27 +1578,30 @@ class Lecture:
         beta1, beta2 = self.config.beta1, self.config.beta2
         self.say()
         self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}. Some parameters, with Adam's figures:")
-        self.say(f"  {'parameter':<24}{'before':>9}{'g':>10}{'m':>10}{'v':>10}{'m_hat':>10}{'v_hat':>10}{'after':>10}")
+        columns = [["parameter", "", "before", "g", "m", "v", "m_hat", "v_hat", "after"]]
         for index, before, grad in self.followed:
             m, v = optimizer.m[index], optimizer.v[index]
             m_hat, v_hat = m / (1 - beta1**optimizer.t), v / (1 - beta2**optimizer.t)
-            self.say(f"  {self.names[index]:<24}{before:>+9.5f}{grad:>+10.5f}{m:>+10.5f}{v:>10.2g}{m_hat:>+10.5f}"
-                     f"{v_hat:>10.2g}{optimizer.parameters[index].data:>+10.5f}")
+            group, place = self.names[index].split("[", 1)
+            figures = (before, grad, m, v, m_hat, v_hat, optimizer.parameters[index].data)
+            columns.append([group, f"[{place}", *(f"{figure:+.6f}" for figure in figures)])
+        for row in zip(*columns):
+            self.draw(f"  {row[0]:<10}" + "".join(f"{cell:>16}" for cell in row[1:]))
         if optimizer.t == 1:
             self.say("At the first update m_hat = g and v_hat = g², so every parameter with a gradient moves by almost "
                      "exactly the learning rate, whatever the size of its gradient; one without stays where it is.")
 
     def end_step(self, step, loss, seconds):
-        """Keeps the loss; between narrated steps says how it goes: in place on a terminal, else every 50 steps."""
+        """Keeps the loss; says how it goes after every 50 steps."""
         self.losses.append(loss)
         if not self.speaking:
             return
         recent = self.losses[-100:]
         mean = sum(recent) / len(recent)
-        if sys.stdout.isatty():
-            self.drawing = step < self.config.num_steps
-            print(f"| mean {mean:.3f}, rate {self.learning_rate:.5f} ", end="", flush=True)
-        elif step % 50 == 0 or self.watching:
+        self.line_open = sys.stdout.isatty()
+        last = self.line_open and step == self.config.num_steps  # then `look_back` says more
+        if (step % 50 == 0 or self.watching) and not last:
+            self.close_line()
             left = seconds / step * (self.config.num_steps - step)
             self.say(f"after step {step}: mean of the last {len(recent)} losses {mean:.4f}, learning rate "
                      f"{self.learning_rate:.5f}, {100 * step / self.config.num_steps:.0f} % done, {left:.0f} s left")
@@ -1608,9 +1623,9 @@ class Lecture:
             level = top - (top - bottom) * row / (height - 1)
             half = (top - bottom) / (height - 1) / 2
             marks = "".join(self.full if abs(mean - level) <= half else " " for mean in means)
-            self.say(f"  {level:6.3f} {self.margin}{marks}")
-        self.say(f"         +{'-' * columns}")
-        self.say(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
+            self.draw(f"  {level:6.3f} {self.margin}{marks}")
+        self.draw(f"         +{'-' * columns}")
+        self.draw(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
         few = min(100, len(self.losses))
         first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
         self.say(f"Each mark is the mean of about {size:.0f} steps. The first {few} losses average {first:.4f}, the "
@@ -1636,7 +1651,7 @@ class Lecture:
         for index in ranked[:5]:
             mark = "<- drawn" if index == token else ""
             bar = self.bar(probabilities[index])
-            self.say(f"    {self.letter(index)} {probabilities[index]:.3f} {bar:<20} {mark}".rstrip())
+            self.draw(f"    {self.letter(index)} {probabilities[index]:.3f} {bar:<20} {mark}".rstrip())
 
     def see_sample(self, sample):
         """Keeps a finished name."""
@@ -1665,12 +1680,12 @@ class Lecture:
             "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
             f"Each of {self.config.n_head} heads weighs every position so far by softmax(q . k / sqrt(head_dim)). The "
             "pictures above are those weights; what a head is good for must be measured, not read off one picture.",
-            f"{len(new)} of {len(self.samples)} samples are not in the data, {len(old)} are. It keeps no list: "
-            f"its {len(self.names):,} numbers hold how letters follow each other (few names, many steps: by heart).",
+            f"{len(new)} of the {len(self.samples)} samples do not stand in the data. It keeps no list: its "
+            f"{len(self.names):,} numbers hold how letters follow each other (few names, many steps: by heart).",
         )
         for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):
-            self.say(f"{number}. {objective}")
-            self.say(f"   {answer}")
+            self.say(f"{number}. {objective}", hang=3)
+            self.say(f"   {answer}", hang=3)
 
 
 lecture = Lecture()

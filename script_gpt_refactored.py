@@ -589,10 +589,10 @@ def print_step(step: int, loss: float, seconds: float, config: GPTConfig) -> Non
     if not sys.stdout.isatty():
         print(line, flush=True)
         return
-    done = step / config.num_steps
-    bar = "#" * round(20 * done)
-    remaining = seconds / done - seconds
-    print(f"\r{line} | [{bar:<20}] {seconds:.0f} s, {remaining:.0f} s left ", end="", flush=True)
+    bar = "#" * (20 * step // config.num_steps)
+    remaining = seconds * (config.num_steps / step - 1)
+    line = f"\r{line} | [{bar:<20}] {seconds:4.0f} s, {remaining:4.0f} s left"
+    print(line[: os.get_terminal_size().columns or 80], end="", flush=True)  # a longer line could not be rewritten
 
 
 def train(

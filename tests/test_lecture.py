@@ -217,6 +217,6 @@ def test_pause_waits_for_a_guess_at_each_question(few_names):
 def test_on_a_terminal_the_step_line_is_rewritten_in_place(few_names):
     text, _, code = in_a_terminal([few_names, "--steps", 20, "--samples", 1], b"", b"never asked")
     assert code == 0
-    assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4} \| \[#{20}\] 0 s, 0 s left ", text)
+    assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4} \| \[#{20}\]    0 s,    0 s left", text)
     assert re.search(r"\rstep    7 /   20 \| [^\n]*\rstep    8 /   20 \| ", text), "no new line between steps"
     assert "Your guess" not in text
