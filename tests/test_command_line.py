@@ -302,3 +302,15 @@ def test_a_loaded_model_samples_what_it_sampled_when_saved(script, few_names, tm
     assert first.stdout.count("sample ") == 8 and first.returncode == again.returncode == 0
     assert [line for line in first.stdout.splitlines() if line.startswith("sample ")] == [
         line for line in again.stdout.splitlines() if line.startswith("sample ")]
+
+
+def test_memory_does_not_grow_with_the_number_of_steps(script, few_names):
+    code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+    peaks = []
+    for steps in (30, 600):
+        command = [sys.executable, os.path.join(helpers.ROOT, f"{script}.py"), str(few_names), "--steps", str(steps),
+                   "--n-embd", "8", "--n-head", "2", "--samples", "0"]
+        process = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, check=True)
+        peaks.append(int(process.stdout))
+    assert peaks[1] < 1.2 * peaks[0]

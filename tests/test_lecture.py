@@ -163,7 +163,7 @@ def test_what_the_run_states_is_so(lecture_text):
 
 
 def test_attention_rows_sum_to_100(lecture_text):
-    rows = re.findall(r"(?<= )\d+ [a-z^] ((?:[ ░▒▓█][ \d]{2}\d ?)+)", lecture_text)
+    rows = re.findall(r"(?<= )\d+ [a-z^] ((?:[ ░▒▓█][ \d]{2}\d)+)", lecture_text)
     assert len(rows) > 4 * 4 * 5
     for row in rows:
         figures = [int(figure) for figure in re.findall(r"\d+", row)]
