@@ -4,8 +4,8 @@ from operator import mul
 
 # Configuration: every number that is chosen rather than learned. OPTIONS can be changed on the command line (--help).
 OPTIONS = {  # name: (default, lowest, highest, meaning)
-    "steps": (1000, 0, math.inf, "training steps, one document each"),
-    "samples": (20, 0, math.inf, "names to invent"),
+    "steps": (1000, 0, 1e9, "training steps, one document each"),
+    "samples": (20, 0, 1e9, "names to invent"),
     "temperature": (0.5, 1e-9, 1e9, "below 1 more typical names, above 1 stranger ones"),
     "seed": (42, -math.inf, math.inf, "another number, another run"),
     "n_layer": (1, 1, math.inf, "transformer layers"),
@@ -27,8 +27,7 @@ def load_dataset(path):
 
 # Tokenizer: a character's token is its place in the vocabulary; the next one, BOS, marks both ends of a document.
 def encode(text, vocabulary):
-    if not set(text) <= set(vocabulary):
-        refuse(f"{text!r} has characters that are not in the vocabulary: use only {vocabulary!r}")
+    if not set(text) <= set(vocabulary): refuse(f"{text!r} has characters not in the vocabulary: use {vocabulary!r}")
     return [len(vocabulary), *map(vocabulary.index, text), len(vocabulary)]
 
 # Autograd: a number that remembers what it was computed from, so that the chain rule can walk back through it.
@@ -69,13 +68,13 @@ class Value:
         Value.tape.clear()
 
 # Vector functions.
-def dot(a, b):  # [n], [n] -> one Value: the same as n products and a sum, in one node
+def dot(a, b):  # [n], [n] -> one Value: n products and their sum in one node; the slope in a factor is the other factor
     a_data, b_data = [value.data for value in a], [value.data for value in b]
     return Value(sum(map(mul, a_data, b_data)), (*a, *b), (*b_data, *a_data))
 def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]: y = W x, the dot product of each row with x
     x_data = [value.data for value in x]
     rows = [(row, [weight.data for weight in row]) for row in weights]
-    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
+    return [Value(sum(map(mul, row_data, x_data)), (*row, *x), (*x_data, *row_data)) for row, row_data in rows]
 def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x); the largest is taken out against overflow
     largest = max(value.data for value in x)
     exponentials = [math.exp(value.data - largest) for value in x]
@@ -116,21 +115,18 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
             attn_out.extend(dot(attn_weights, column) for column in zip(*(value[head] for value in values[layer])))
         x = [residual + new for residual, new in zip(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))]
         hidden = [neuron.relu() for neuron in linear(rmsnorm(x), state_dict[f"layer{layer}.mlp_fc1"])]  # [4 * n_embd]
-        active = [i for i, neuron in enumerate(hidden) if neuron.data > 0]  # the silent ones add 0: leave them out
-        fc2 = [[row[i] for i in active] for row in state_dict[f"layer{layer}.mlp_fc2"]]  # [n_embd][active]
-        x = [residual + new for residual, new in zip(x, linear([hidden[i] for i in active], fc2))]
+        x = [residual + new for residual, new in zip(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))]
     return linear(x, state_dict["lm_head"])  # [vocab_size]
 
 # Loss: the mean over positions of -ln(probability of the token that really came next).
 def compute_loss(tokens, state_dict, config):
-    keys, values = ([[] for _ in range(config.n_layer)] for _ in range(2))
-    losses = []
+    keys, values, losses = [[] for _ in range(config.n_layer)], [[] for _ in range(config.n_layer)], []
     for position in range(min(config.block_size, len(tokens) - 1)):
         logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)
         losses.append(logsumexp(logits) - logits[tokens[position + 1]])
     return sum(losses) / len(losses)
 
-# Optimizer: Adam. m is a running mean of each gradient, v of its square; a parameter moves by about the learning rate.
+# Optimizer: Adam. m is a running mean of each gradient, v of its square; no step is much longer than the learning rate.
 def adam_step(parameters, m, v, t, learning_rate):
     new1, new2, sqrt = 1.0 - BETA1, 1.0 - BETA2, math.sqrt
     bias1, bias2 = 1.0 - BETA1**t, 1.0 - BETA2**t  # m and v start at 0; dividing by these corrects for it
@@ -140,7 +136,7 @@ def adam_step(parameters, m, v, t, learning_rate):
         parameter.data -= learning_rate * (m[i] / bias1) / (sqrt(v[i] / bias2) + EPS_ADAM)
         parameter.grad = 0.0
 
-# Training: one document a step. Ctrl-C lets the step under way finish, a second one does not wait.
+# Training: one document a step. Ctrl-C, or a reader that goes away, lets the step finish; a second Ctrl-C does not.
 def train(documents, state_dict, config, first_step):
     parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
@@ -149,6 +145,7 @@ def train(documents, state_dict, config, first_step):
     if sys.implementation.name == "cpython": gc.disable()  # the graph has no cycles: nothing for it to find
     while step < config.steps and not stop:
         loss = compute_loss(documents[(first_step + step) % len(documents)], state_dict, config)
+        if not math.isfinite(loss.data): refuse(f"the loss became {loss.data}: lower the learning rate")
         loss.backward()
         adam_step(parameters, m, v, step + 1, config.learning_rate * (1 - step / config.steps))
         step += 1
@@ -157,9 +154,9 @@ def train(documents, state_dict, config, first_step):
             seconds, bar = time.perf_counter() - started, "#" * (20 * step // config.steps)
             line = f"\r{line} | [{bar:<20}] {seconds:4.0f} s, {seconds * (config.steps / step - 1):4.0f} s left"
             line = line[: os.get_terminal_size().columns or 80]
-        print(line, end="" if live and step < config.steps and not stop else "\n", flush=True)
+        try: print(line, end="" if live and step < config.steps and not stop else "\n", flush=True)
+        except BrokenPipeError: stop.append(os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()))
     gc.enable()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     return step
 
 # Generation: feed the prompt, then draw token after token, each by its probability, until BOS or block_size of them.
@@ -179,53 +176,55 @@ def save_checkpoint(path, state_dict, vocabulary, config, step):
     sizes = {name: getattr(config, name) for name in SIZES}
     numbers = {name: [[weight.data for weight in row] for row in matrix] for name, matrix in state_dict.items()}
     checkpoint = {"format": FORMAT, "config": sizes, "vocabulary": vocabulary, "step": step, "state_dict": numbers}
-    with open(f"{path}.{os.getpid()}.tmp", "w", encoding="utf-8") as file: json.dump(checkpoint, file)
+    with open(f"{path}.{os.getpid()}.tmp", "w", encoding="utf-8") as file: json.dump(checkpoint, file, allow_nan=False)
     os.replace(f"{path}.{os.getpid()}.tmp", path)
 def load_checkpoint(path):
     try:
         with open(path, encoding="utf-8") as file: checkpoint = json.load(file)
         sizes, vocabulary, step, matrices = (checkpoint[key] for key in ("config", "vocabulary", "step", "state_dict"))
         found = {name: (len(matrix), *{len(row) for row in matrix}) for name, matrix in matrices.items()}
-        sound = (checkpoint["format"] == FORMAT and type(vocabulary) is str and len(found) == 3 + 6 * sizes["n_layer"]
+        sound = (checkpoint["format"] == FORMAT and type(vocabulary) is str and len(set(vocabulary)) == len(vocabulary)
+                 and set(sizes) == set(SIZES) and all(type(n) is int and 0 <= n < 1e15 for n in (*sizes.values(), step))
+                 and len(found) == 3 + 6 * sizes["n_layer"]
                  and found == parameter_shapes(argparse.Namespace(**sizes), len(vocabulary) + 1)
-                 and set(sizes) == set(SIZES) and all(type(n) is int and n >= 0 for n in (*sizes.values(), step))
-                 and all(abs(weight) < 1e9 for matrix in matrices.values() for row in matrix for weight in row))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError): sound = False
+                 and all(type(w) in (int, float) and math.isfinite(w) for m in matrices.values() for r in m for w in r))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError): sound = False
     return checkpoint if sound else refuse(f"{path} is not a whole and sound checkpoint: name a file written by --save")
 
 # Command line.
-def parse_arguments(arguments, loaded={}):
-    parser = argparse.ArgumentParser(description="Train a GPT on names, and invent new ones.", allow_abbrev=False)
+def parse_arguments(arguments, checkpoint=None):
+    loaded = checkpoint["config"] if checkpoint else {}
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=formatter)
     parser.error = refuse
     parser.add_argument("names", nargs="?", metavar="NAMES", help="a UTF-8 text file, one document a line",
-                        default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "names.txt"))
+                        default=os.path.join(os.path.dirname(os.path.realpath(__file__)), "names.txt"))
     for name, (default, _, _, meaning) in OPTIONS.items():
-        flag, default = f"--{name.replace('_', '-')}", loaded.get(name, default)
-        parser.add_argument(flag, type=type(default), default=default, help=f"{meaning} (default: {default})")
+        flag, kind = f"--{name.replace('_', '-')}", type(default)
+        parser.add_argument(flag, type=kind, default=loaded.get(name, default), help=meaning)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what every new name starts with")
-    parser.add_argument("--save", default="", metavar="FILE", help="write the trained model to this file")
+    parser.add_argument("--save", metavar="FILE", help="write the trained model to this file")
     parser.add_argument("--load", metavar="FILE", help="start from this model (--steps 0: only sample from it)")
     args = parser.parse_args(arguments)
+    if args.load is not None and not checkpoint: return parse_arguments(arguments, load_checkpoint(args.load))
     for name, (_, lowest, highest, _) in OPTIONS.items():
         value = getattr(args, name)
         if not lowest <= value <= highest or value != loaded.get(name, value):
             refuse(f"{name} cannot be {value}: it must be {loaded.get(name, f'between {lowest} and {highest}')}")
     if args.n_embd % args.n_head: refuse(f"n_embd {args.n_embd} must be a multiple of n_head {args.n_head}")
-    return args
+    return args, checkpoint or {"step": 0}
 def main(arguments=None):
-    args = parse_arguments(arguments)
-    checkpoint = load_checkpoint(args.load) if args.load else {"config": {}, "step": 0}
-    args = parse_arguments(arguments, checkpoint["config"])
+    args, checkpoint = parse_arguments(arguments)
     docs, rng = load_dataset(args.names), random.Random(args.seed)
     rng.shuffle(docs)
     vocabulary = checkpoint.get("vocabulary", "".join(sorted(set("".join(docs)))))
     documents = [encode(doc, vocabulary) for doc in docs]
     prompt = encode(args.prompt, vocabulary)[:-1]  # the closing BOS is the model's to draw
-    if len(prompt) > args.block_size:
-        refuse(f"the prompt has {len(args.prompt)} characters: the context has room for {args.block_size - 1}")
-    path = args.save and os.path.realpath(args.save)
-    if path and (os.path.exists(path) != os.path.isfile(path) or not os.access(os.path.dirname(path) or ".", os.W_OK)):
-        refuse(f"cannot save to {path}: choose a file name in a folder that can be written")
+    if len(prompt) > args.block_size: refuse(f"the prompt is too long: the context has room for {args.block_size - 1}")
+    path = os.path.realpath(args.save) if args.save is not None else None
+    if path and (os.path.exists(path) != os.path.isfile(path) or path == os.path.realpath(args.names)):
+        refuse(f"cannot save to {path}: choose the name of a file that holds nothing else")
+    if path: open(f"{path}.{os.getpid()}.tmp", "w").close(), os.remove(f"{path}.{os.getpid()}.tmp")  # can one?
     state_dict = initialize_parameters(args, len(vocabulary) + 1, rng)
     for name, matrix in checkpoint.get("state_dict", {}).items():  # after the draw, which keeps the order of randomness
         state_dict[name] = [[Value(float(weight)) for weight in row] for row in matrix]
@@ -233,6 +232,7 @@ def main(arguments=None):
     print(f"num params: {sum(len(row) for matrix in state_dict.values() for row in matrix)}")
     step = checkpoint["step"] + train(documents, state_dict, args, checkpoint["step"])
     if path: save_checkpoint(path, state_dict, vocabulary, args, step)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("--- new names ---")
     for index in range(1, args.samples + 1):
         print(f"sample {index:2d}: {generate_text([*prompt], vocabulary, state_dict, args, rng)}", flush=True)
@@ -240,4 +240,4 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
     try: main()
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has gone: leave
-    except (OSError, UnicodeDecodeError) as error: refuse(f"{error}: choose a UTF-8 file to read, or a place to write")
+    except (OSError, ValueError) as error: refuse(f"{error}: choose another (UTF-8) file to read, or place to write")

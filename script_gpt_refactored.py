@@ -39,8 +39,8 @@ flowchart TB
 ```
 
 Sources: the transformer, Vaswani et al. 2017; a decoder that predicts the next token, Radford et al. 2018 and 2019
-(GPT, GPT-2, whose names the weights keep); RMSNorm, Zhang and Sennrich 2019; Adam, Kingma and Ba 2015; the tape of
-reverse-mode differentiation, Wengert 1964 and Linnainmaa 1970.
+(GPT, GPT-2); RMSNorm, Zhang and Sennrich 2019; Adam, Kingma and Ba 2015; the list of elementary steps, Wengert 1964;
+walking it backwards, Linnainmaa 1970.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ import random
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import mul
 from typing import Sequence
 
@@ -68,16 +68,16 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Every number that is chosen rather than learned.
+    """Every number that is chosen rather than learned (but for rmsnorm's epsilon and the MLP's factor 4).
 
     n_layer, n_embd, n_head, block_size    depth, width, attention heads, longest context: the shape of the model
     learning_rate, beta1, beta2, eps_adam  Adam's constants; the rate falls linearly to 0 over the run
     num_steps, num_samples, seed           how many documents to train on, how many to invent, where chance starts
-    temperature                            divides the logits when sampling: below 1 bolder guesses, above 1 wilder ones
+    temperature                            divides the logits when sampling: below 1 typical names, above 1 stranger
     weight_std                             standard deviation of the initial weights
 
-    Raises InputError for a size or rate out of range, a negative count, or n_embd not a multiple of n_head. Within the
-    ranges no number can overflow, so the loss is always finite.
+    Raises InputError for a size, rate or count out of range, or n_embd not a multiple of n_head. The betas, eps_adam
+    and weight_std are not checked.
     """
 
     n_layer: int = 1
@@ -102,8 +102,8 @@ class GPTConfig:
             if not 1e-9 <= getattr(self, name) <= highest:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be positive, from 1e-09 to {highest:g}")
         for name in ("num_steps", "num_samples"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must not be negative")
+            if not 0 <= getattr(self, name) <= 1e9:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be from 0 to 1e9")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
 
@@ -185,11 +185,11 @@ class Value:
 
     data         the number
     grad         ∂L/∂data, the slope of the loss L in this number; `backward` on L adds it up
-    children     the Values it was computed from; empty for a leaf (a parameter or a constant)
+    children     the Values it was computed from (its inputs); empty for a leaf (a parameter or a constant)
     local_grads  its own slope in each child, ∂data/∂child, in the same order
 
     Every computed Value is appended to `Value.tape`, so the tape holds them in order of birth, and each stands after
-    its children. Read backwards it is a valid order for the chain rule (Wengert, 1964; Linnainmaa, 1970). For
+    its children. Read backwards it is a valid order for the chain rule (Linnainmaa, 1970). For
     L = (a + b) * c with a = 2, b = 1, c = 4:
 
     ```mermaid
@@ -229,7 +229,7 @@ class Value:
         return Value(self.data * other.data, (self, other), (other.data, self.data))
 
     def __pow__(self, exponent: float) -> Value:
-        """a ** n for a constant n: ∂/∂a = n * a ** (n - 1). Raises ValueError where the result is not a real number."""
+        """a ** n for a constant n: ∂/∂a = n * a ** (n - 1). Raises ValueError where either is not a real number."""
         return Value(math.pow(self.data, exponent), (self,), (exponent * math.pow(self.data, exponent - 1),))
 
     def exp(self) -> Value:
@@ -294,7 +294,7 @@ class Value:
 def dot(a: Sequence[Value], b: Sequence[Value]) -> Value:
     """a · b = Σ a_i b_i as one node with 2n children: ∂/∂a_i = b_i, ∂/∂b_i = a_i. [n], [n] -> one Value.
 
-    The same as n products and a sum, in one node in place of 2n: most of the program's speed comes from here.
+    The same as n products and a sum, in one node in place of 2n: here and in `linear` lies most of the program's speed.
     """
     a_data, b_data = [value.data for value in a], [value.data for value in b]
     return Value(sum(map(mul, a_data, b_data)), (*a, *b), (*b_data, *a_data))
@@ -307,7 +307,7 @@ def linear(x: list[Value], weights: list[list[Value]]) -> list[Value]:
     """
     x_data = [value.data for value in x]  # read once here, where dot would read it for each row
     rows = [(row, [weight.data for weight in row]) for row in weights]
-    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
+    return [Value(sum(map(mul, row_data, x_data)), (*row, *x), (*x_data, *row_data)) for row, row_data in rows]
 
 
 def logsumexp(x: Sequence[Value]) -> Value:
@@ -494,8 +494,9 @@ def gpt_forward(
 def compute_loss(tokens: list[int], state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> Value:
     """The mean over positions of the cross-entropy -ln softmax(logits)[next token], in nats.
 
-    Cross-entropy is computed as logsumexp(logits) - logits[next token]: the same, with nothing lost to rounding, and
-    ∂loss/∂logits = (softmax(logits) - 1 at the next token) / number of positions. Guessing evenly costs ln(vocab_size).
+    Cross-entropy is computed as logsumexp(logits) - logits[next token]: the same, but it never takes the logarithm of a
+    probability that was rounded to 0. ∂loss/∂logits = (softmax(logits) - 1 at the next token) / number of positions.
+    Guessing evenly costs ln(vocab_size).
     A document of more than block_size tokens is cut to its first block_size.
     """
     keys, values = empty_cache(config), empty_cache(config)
@@ -514,9 +515,10 @@ def compute_loss(tokens: list[int], state_dict: dict[str, list[list[Value]]], co
 
 
 class AdamOptimizer:
-    """Adam (Kingma and Ba, 2015): each parameter moves by about the learning rate, in its gradient's usual direction.
+    """Adam (Kingma and Ba, 2015): each parameter moves against the running mean of its gradient.
 
-    m is a running mean of the gradient, v of its square; both start at 0, which the division by 1 - beta^t corrects.
+    The first step is as long as the learning rate, whatever the gradient's size; later ones are mostly shorter. m is a
+    running mean of the gradient, v of its square; both start at 0, which the division by 1 - beta^t corrects.
 
     ```mermaid
     flowchart TB
@@ -568,6 +570,8 @@ def train_step(
 ) -> float:
     """One document forward, backward, update. Returns its loss before the update, in nats.
 
+    Raises InputError, with no parameter changed, if the loss is not finite.
+
     ```mermaid
     flowchart TB
         tokens["tokens of one document"] --> forward["forward: gpt_forward at each position"]
@@ -578,6 +582,8 @@ def train_step(
     ```
     """
     loss = compute_loss(tokens, state_dict, config)
+    if not math.isfinite(loss.data):
+        raise InputError(f"the loss became {loss.data}: lower the learning rate, or start from other weights")
     loss.backward()
     optimizer.step(learning_rate)
     return loss.data
@@ -595,13 +601,30 @@ def print_step(step: int, loss: float, seconds: float, config: GPTConfig) -> Non
     print(line[: os.get_terminal_size().columns or 80], end="", flush=True)  # a longer line could not be rewritten
 
 
+def catch_interrupts() -> list[int]:
+    """From now on Ctrl-C only adds an entry to the list that is returned; a second Ctrl-C interrupts as usual."""
+    interrupts = []
+
+    def note(signal_number, frame):
+        interrupts.append(signal_number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    return interrupts
+
+
 def train(
-    documents: list[list[int]], state_dict: dict[str, list[list[Value]]], config: GPTConfig, first_step: int = 0
+    documents: list[list[int]],
+    state_dict: dict[str, list[list[Value]]],
+    config: GPTConfig,
+    first_step: int,
+    interrupts: list[int],
 ) -> int:
-    """Trains on one document a step, for num_steps steps or until Ctrl-C. Returns the number of steps taken.
+    """Trains on one document a step, for num_steps steps. Returns the number of steps taken.
 
     `documents` are token lists in shuffled order; step i takes document (first_step + i) % len(documents), and the
-    learning rate falls linearly, learning_rate * (1 - i / num_steps). The first Ctrl-C lets the step under way finish.
+    learning rate falls linearly, learning_rate * (1 - i / num_steps). It ends early, after a whole step, once there is
+    an entry in `interrupts` (see `catch_interrupts`) or nobody reads the output any more.
 
     ```mermaid
     flowchart TB
@@ -614,37 +637,29 @@ def train(
         save --> sample["invent names"]
     ```
     """
-    interrupted = False
-
-    def finish_this_step(signal_number, frame):
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, previous_handler)  # a second Ctrl-C does not wait
-
-    previous_handler = signal.getsignal(signal.SIGINT)
     optimizer = AdamOptimizer(state_dict, config)
     steps_taken = 0
     started = time.perf_counter()
-    signal.signal(signal.SIGINT, finish_this_step)
     # The graph has no cycles, so CPython frees it without its cycle collector; PyPy has no other collector.
     pause_collector = sys.implementation.name == "cpython" and gc.isenabled()
     if pause_collector:
         gc.disable()
     try:
-        while steps_taken < config.num_steps and not interrupted:
+        while steps_taken < config.num_steps and not interrupts:
             tokens = documents[(first_step + steps_taken) % len(documents)]
             learning_rate = config.learning_rate * (1 - steps_taken / config.num_steps)
             loss = train_step(tokens, state_dict, optimizer, learning_rate, config)
             steps_taken += 1
-            print_step(steps_taken, loss, time.perf_counter() - started, config)
+            try:
+                print_step(steps_taken, loss, time.perf_counter() - started, config)
+            except BrokenPipeError:  # whoever read our output (`| head`) has gone: stop, and save what there is
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                break
     finally:
-        signal.signal(signal.SIGINT, previous_handler)
         if pause_collector:
             gc.enable()
         if steps_taken and sys.stdout.isatty():
             print()
-    if interrupted:
-        print(f"stopped after step {steps_taken} of {config.num_steps}", file=sys.stderr)
     return steps_taken
 
 
@@ -693,6 +708,8 @@ def generate_text(
         if position + 1 < len(tokens):
             continue  # still reading the prompt
         probabilities = [p.data for p in softmax([logit / config.temperature for logit in logits])]  # [vocab_size]
+        if not math.isfinite(sum(probabilities)):
+            raise InputError("the probabilities are not finite: this model cannot be used, load another")
         token = rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]
         if token == tokenizer.bos:
             break
@@ -708,12 +725,22 @@ def generate_text(
 CHECKPOINT_FORMAT = "script_gpt checkpoint 1"
 
 
+def temporary_name(path: str) -> str:
+    """Where a checkpoint is written before it takes the place of `path`: in the same folder, so that it can."""
+    return f"{path}.{os.getpid()}.tmp"
+
+
 def check_can_save(path: str) -> None:
     """Raises InputError if a file could not be written to this path: better before training than after it."""
+    path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"cannot save to {path}: it is not an ordinary file, choose another name")
-    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
-        raise InputError(f"cannot save to {path}: its folder is missing or cannot be written, choose another")
+    try:
+        with open(temporary_name(path), "w"):
+            pass
+        os.remove(temporary_name(path))
+    except OSError as error:
+        raise InputError(f"cannot save to {path} ({error.strerror}): choose another place") from error
 
 
 def save_checkpoint(
@@ -734,13 +761,13 @@ def save_checkpoint(
         },
     }
     path = os.path.realpath(path)  # if it is a link, replace the file and keep the link
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = temporary_name(path)
     try:
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(checkpoint, file)
+            json.dump(checkpoint, file, allow_nan=False)
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot save to {path} ({error.strerror}): choose another place") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot save to {path} ({error}): choose another place, or train another model") from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -768,7 +795,7 @@ def load_checkpoint(path: str) -> dict:
             raise ValueError("config must hold n_layer, n_embd, n_head and block_size, all whole numbers")
         if not isinstance(vocabulary, str) or len(set(vocabulary)) != len(vocabulary):
             raise ValueError("vocabulary must be a text in which no character occurs twice")
-        if type(step) is not int or step < 0:
+        if type(step) is not int or not 0 <= step < 1e15:
             raise ValueError("step must be a whole number, 0 or more")
         shapes = parameter_shapes(GPTConfig(**sizes), len(vocabulary) + 1)
         if set(matrices) != set(shapes):
@@ -778,11 +805,11 @@ def load_checkpoint(path: str) -> dict:
             if len(matrices[name]) != n_out or any(len(row) != n_in for row in matrices[name]):
                 raise ValueError(f"{name} must have {n_out} rows of {n_in} numbers")
             numbers = [number for row in matrices[name] for number in row]
-            if not all(type(number) in (int, float) and abs(number) < 1e9 for number in numbers):
-                raise ValueError(f"{name} has a weight that is not a number, not finite, or absurdly large")
+            if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+                raise ValueError(f"{name} has a weight that is not a finite number")
     except KeyError as error:
         raise InputError(f"{path} is not a checkpoint, {error} is missing: name a file written by --save") from error
-    except (TypeError, AttributeError, ValueError, InputError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
         raise InputError(f"{path} is not a sound checkpoint ({error}): name a file written by --save") from error
     return checkpoint
 
@@ -799,7 +826,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(os.path.realpath(__file__))
     parser.add_argument("names", nargs="?", metavar="NAMES", default=os.path.join(here, "names.txt"),
                         help="a UTF-8 text file, one document a line (default: the names.txt beside this script)")
     for flag, field, kind, metavar, meaning in (
@@ -831,14 +858,15 @@ def run(arguments: argparse.Namespace) -> None:
     options = vars(arguments)
     checkpoint = load_checkpoint(options["load"]) if "load" in options else None
     chosen = {name: value for name, value in options.items() if hasattr(GPTConfig, name)}
-    config = GPTConfig(**chosen)
-    if checkpoint:
-        for name, size in checkpoint["config"].items():
-            if chosen.get(name, size) != size:
-                raise InputError(f"the loaded model has {name} {size}, not {chosen[name]}: leave that option out")
-        config = replace(config, **checkpoint["config"])
+    sizes = checkpoint["config"] if checkpoint else {}
+    for name, size in sizes.items():
+        if chosen.get(name, size) != size:
+            raise InputError(f"the loaded model has {name} {size}, not {chosen[name]}: leave that option out")
+    config = GPTConfig(**{**sizes, **chosen})
     if "save" in options:
         check_can_save(options["save"])
+        if os.path.realpath(options["save"]) == os.path.realpath(options["names"]):
+            raise InputError(f"cannot save to {options['save']}: that file holds the names, choose another")
     docs = load_dataset(options["names"])
     rng = random.Random(config.seed)
     rng.shuffle(docs)
@@ -856,9 +884,11 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"num docs: {len(docs)}")
     print(f"vocab size: {tokenizer.vocab_size}")
     print(f"num params: {sum(len(row) for matrix in state_dict.values() for row in matrix)}")
-    step += train(documents, state_dict, config, first_step=step)
+    interrupts = catch_interrupts()
+    step += train(documents, state_dict, config, step, interrupts)
     if "save" in options:
         save_checkpoint(options["save"], state_dict, tokenizer, config, step)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is left can be interrupted
     print("--- new names ---")
     for index in range(1, config.num_samples + 1):
         sample = generate_text(prompt_tokens, state_dict, tokenizer, config, rng)
@@ -877,8 +907,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output (`| head`) has gone: leave quietly
+    except BrokenPipeError:  # whoever read our output has gone: leave quietly
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk behind our output, say
+        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
+        return 2
     return 0
 
 

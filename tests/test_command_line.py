@@ -53,6 +53,10 @@ BAD_OPTIONS = {
     "prompt longer than the context": ["--prompt", "a" * 16],
     "saving into a folder that is not there": ["--save", os.path.join("no", "such", "folder", "model.json")],
     "saving onto a folder": ["--save", "."],
+    "saving under no name": ["--save", ""],
+    "saving under a name too long": ["--save", "a" * 250],
+    "loading no name": ["--load", ""],
+    "steps without end": ["--steps", "1" + 400 * "0"],
     "loading a file that is not there": ["--load", "no-such-model.json"],
     "loading a folder": ["--load", "."],
     "loading a text": ["--load", os.path.abspath(__file__)],
@@ -102,6 +106,14 @@ def spoil(checkpoint, case):
         weights["wpe"][0][0] = float("inf")
     elif case == "a weight too large for a double":
         weights["wpe"][0][0] = 10**400
+    elif case == "a weight that is true":
+        weights["wpe"][0][0] = True
+    elif case == "a step too large":
+        checkpoint["step"] = 10**400
+    elif case == "a character twice":
+        checkpoint["vocabulary"] += "a"
+        weights["wte"].append(weights["wte"][0])
+        weights["lm_head"].append(weights["lm_head"][0])
     elif case == "a weight that is text":
         weights["wpe"][0][0] = "0.5"
     elif case == "a weight that is a list":
@@ -133,7 +145,8 @@ def spoil(checkpoint, case):
     return checkpoint
 
 
-SPOILED = ["another format", "without format", "without config", "without vocabulary", "without step",
+SPOILED = ["a weight that is true", "a step too large", "a character twice", "another format", "without format",
+           "without config", "without vocabulary", "without step",
            "without state_dict", "a matrix missing", "a matrix too many", "a row too few", "a number too few",
            "a weight NaN", "a weight infinite", "a weight too large for a double", "a weight that is text",
            "a weight that is a list", "a matrix that is a number", "weights that are a list", "a million layers",
@@ -171,8 +184,9 @@ def test_sizes_that_contradict_the_loaded_model_are_refused(script, model):
     few = model.parent / "few.txt"
     for option in (["--n-embd", 16], ["--n-head", 1], ["--n-layer", 2], ["--block-size", 8]):
         refused(script, few, "--load", model, *option)
-    process = helpers.run(script, few, "--load", model, "--n-embd", 4, "--n-head", 2, "--steps", 0, "--samples", 0)
-    assert process.returncode == 0  # saying what is so anyway is no contradiction
+    for option in (["--n-embd", 4], ["--n-head", 2], ["--n-embd", 4, "--n-head", 2]):
+        process = helpers.run(script, few, "--load", model, *option, "--steps", 0, "--samples", 0)
+        assert process.returncode == 0  # saying what is so anyway is no contradiction
 
 
 def test_help_names_every_option(script):
@@ -256,7 +270,7 @@ def test_killed_while_saving_the_old_file_is_whole(gpt, model, tmp_path):
     path.write_bytes(model.read_bytes())
     few = str(model.parent / "few.txt")
     code = (f"import sys, json, os; sys.path.insert(0, {helpers.ROOT!r}); import {script_name(gpt)} as gpt\n"
-            "def dying_dump(checkpoint, file):\n    file.write('{\"format\": '); file.flush(); os._exit(9)\n"
+            "def dying_dump(checkpoint, file, **options):\n    file.write('{\"format\": '); file.flush(); os._exit(9)\n"
             "gpt.json.dump = dying_dump\n"
             f"gpt.main([{few!r}, '--load', {str(path)!r}, '--steps', '1', '--save', {str(path)!r}])")
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
@@ -314,3 +328,42 @@ def test_memory_does_not_grow_with_the_number_of_steps(script, few_names):
         process = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, check=True)
         peaks.append(int(process.stdout))
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_the_model_is_saved_when_the_reader_of_the_output_goes_away(script, few_names, tmp_path):
+    saved = tmp_path / "model.json"
+    arguments = f'"{few_names}" --steps 100000 --samples 1 --save "{saved}"'
+    command = f'"{sys.executable}" "{helpers.ROOT}/{script}.py" {arguments} | head -n 1500 | grep -c "step    2 /"'
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (process.stdout, process.stderr) == ("1\n", "")
+    assert json.loads(saved.read_text())["step"] >= 3
+
+
+def test_a_model_whose_numbers_overflow_is_refused_and_overwrites_nothing(script, model, tmp_path):
+    """Finite weights, but so large that the loss is not."""
+    checkpoint = json.loads(model.read_text())
+    for matrix in checkpoint["state_dict"].values():
+        for row in matrix:
+            row[:] = [1e200 * (-1) ** i for i in range(len(row))]
+    path = tmp_path / "wild.json"
+    path.write_text(json.dumps(checkpoint))
+    before = path.read_bytes()
+    for steps in (3, 0):
+        few = model.parent / "few.txt"
+        process = helpers.run(script, few, "--load", path, "--steps", steps, "--samples", 1, "--save", path)
+        assert process.returncode == 2 if steps else process.returncode in (0, 2)
+        assert process.stderr.count("\n") == process.returncode // 2 and "Traceback" not in process.stderr
+    assert json.loads(before) == json.loads(path.read_text())
+
+
+def test_the_names_are_not_overwritten_by_the_model(script, few_names):
+    before = few_names.read_bytes()
+    refused(script, few_names, "--steps", 1, "--save", few_names)
+    assert few_names.read_bytes() == before
+
+
+def test_a_script_behind_a_link_finds_its_names(script, tmp_path):
+    link = tmp_path / "linked.py"
+    link.symlink_to(os.path.join(helpers.ROOT, f"{script}.py"))
+    process = subprocess.run([sys.executable, str(link), "--steps", "0", "--samples", "0"], capture_output=True)
+    assert (process.returncode, process.stderr) == (0, b"")

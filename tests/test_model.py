@@ -227,7 +227,7 @@ def test_training_and_sampling_agree_with_the_textbook_form(gpt):
         state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            taken = gpt.train([tokenizer.encode(doc) for doc in docs], state_dict, config)
+            taken = gpt.train([tokenizer.encode(doc) for doc in docs], state_dict, config, 0, [])
         assert taken == 10
         losses = [line.split()[-1] for line in output.getvalue().splitlines()]
         assert losses == [f"{loss:.4f}" for loss in results[:10]]
@@ -253,7 +253,8 @@ def test_training_leaves_nothing_on_the_tape_and_no_gradient(gpt):
 
 @pytest.mark.parametrize("wrong", [
     dict(n_embd=10, n_head=4), dict(n_layer=0), dict(block_size=0), dict(temperature=0.0), dict(num_samples=-1),
-    dict(temperature=float("nan")), dict(learning_rate=-1.0), dict(num_steps=-1), dict(learning_rate=float("inf"))])
+    dict(temperature=float("nan")), dict(num_steps=10**400), dict(learning_rate=-1.0), dict(num_steps=-1),
+    dict(learning_rate=float("inf"))])
 def test_a_configuration_that_cannot_be_is_refused(gpt, wrong):
     with pytest.raises(gpt.InputError):
         gpt.GPTConfig(**wrong)

@@ -159,7 +159,7 @@ def test_the_sessions_in_the_docstrings_are_true(name):
 
 def test_everything_public_in_the_refactored_script_has_a_docstring_and_type_hints():
     for node in ast.walk(ast.parse(helpers.source("script_gpt_refactored"))):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in ("finish_this_step", "refuse"):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in ("note", "refuse"):
             simple = node.name.startswith("__") or len(node.body) == 1
             assert ast.get_docstring(node) or simple, node.name
             if isinstance(node, ast.FunctionDef):

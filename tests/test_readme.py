@@ -30,8 +30,13 @@ def test_the_figures_about_that_run(default_run):
         known = set(file.read().split())
     old = [sample for sample in samples if sample in known]
     text = " ".join(README.split())
-    assert f"first 100 steps of this run average {statistics.fmean(losses[:100]):.4f}" in text
-    assert f"the last 100 average {statistics.fmean(losses[-100:]):.4f}" in text
+    lecture = " ".join(line.lstrip("│ ") for line in default_run)
+    first, last = re.search(r"The first 100 losses average ([\d.]+), the last 100 ([\d.]+)\.", lecture).groups()
+    assert float(first) == pytest.approx(statistics.fmean(losses[:100]), abs=1e-4)
+    assert float(last) == pytest.approx(statistics.fmean(losses[-100:]), abs=1e-4)
+    assert f"the first 100 steps of this run average {first}, the last 100 average {last}." in text
+    read = re.search(r"of which this run has read 1 \((\w+)\)", lecture)[1]
+    assert f"Only {read} is among the 1,000 names it has read." in text
     assert f"Of the 20 samples {20 - len(old)} are new and {len(old)} stand in the data: {', '.join(old)}." in text
 
 
