@@ -48,7 +48,7 @@ class Value:
         return Value(math.pow(self.data, exponent), (self,), (exponent * math.pow(self.data, exponent - 1),))
     def exp(self): return Value(math.exp(self.data), (self,), (math.exp(self.data),))
     def log(self): return Value(math.log(self.data), (self,), (1.0 / self.data,))
-    def relu(self): return Value(max(0.0, self.data), (self,), (float(self.data > 0),))
+    def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0, (self,), (0.0,))
     def __neg__(self): return self * -1.0
     def __sub__(self, other): return self + -other
     def __truediv__(self, other): return self * other**-1
@@ -73,8 +73,8 @@ def dot(a, b):  # [n], [n] -> one Value: n products and their sum in one node; t
     return Value(sum(map(mul, a_data, b_data)), (*a, *b), (*b_data, *a_data))
 def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]: y = W x, the dot product of each row with x
     x_data = [value.data for value in x]
-    rows = [(row, [weight.data for weight in row]) for row in weights]
-    return [Value(sum(map(mul, row_data, x_data)), (*row, *x), (*x_data, *row_data)) for row, row_data in rows]
+    rows = zip(weights, [[weight.data for weight in row] for row in weights])
+    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]  # + joins
 def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x); the largest is taken out against overflow
     largest = max(value.data for value in x)
     exponentials = [math.exp(value.data - largest) for value in x]
@@ -106,8 +106,7 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     for layer in range(config.n_layer):
         normed = rmsnorm(x)  # attention: each head compares its query with every key so far, and mixes their values
         q, k, v = (linear(normed, state_dict[f"layer{layer}.attn_{name}"]) for name in ("wq", "wk", "wv"))  # [n_embd]
-        keys[layer].append(k)
-        values[layer].append(v)
+        for cache, vector in ((keys, k), (values, v)): cache[layer].append(vector)
         attn_out = []
         for start in range(0, config.n_embd, head_dim):
             head = slice(start, start + head_dim)
@@ -115,7 +114,9 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
             attn_out.extend(dot(attn_weights, column) for column in zip(*(value[head] for value in values[layer])))
         x = [residual + new for residual, new in zip(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))]
         hidden = [neuron.relu() for neuron in linear(rmsnorm(x), state_dict[f"layer{layer}.mlp_fc1"])]  # [4 * n_embd]
-        x = [residual + new for residual, new in zip(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))]
+        active = [i for i, neuron in enumerate(hidden) if neuron.data]  # the silent ones add 0: left out, for speed
+        fc2 = [[row[i] for i in active] for row in state_dict[f"layer{layer}.mlp_fc2"]]  # [n_embd][active]
+        x = [residual + new for residual, new in zip(x, linear([hidden[i] for i in active], fc2))]
     return linear(x, state_dict["lm_head"])  # [vocab_size]
 
 # Loss: the mean over positions of -ln(probability of the token that really came next).
@@ -199,9 +200,8 @@ def parse_arguments(arguments, checkpoint=None):
     parser.error = refuse
     parser.add_argument("names", nargs="?", metavar="NAMES", help="a UTF-8 text file, one document a line",
                         default=os.path.join(os.path.dirname(os.path.realpath(__file__)), "names.txt"))
-    for name, (default, _, _, meaning) in OPTIONS.items():
-        flag, kind = f"--{name.replace('_', '-')}", type(default)
-        parser.add_argument(flag, type=kind, default=loaded.get(name, default), help=meaning)
+    for name, (value, _, _, text) in OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=loaded.get(name, value), help=text)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what every new name starts with")
     parser.add_argument("--save", metavar="FILE", help="write the trained model to this file")
     parser.add_argument("--load", metavar="FILE", help="start from this model (--steps 0: only sample from it)")

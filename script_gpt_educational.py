@@ -347,7 +347,7 @@ class Value:
 
     def relu(self) -> Value:
         """a if a > 0, else 0: ∂/∂a = 1 if a > 0, else 0 (at 0 itself, where there is no slope, 0 is the custom)."""
-        return Value(max(0.0, self.data), (self,), (float(self.data > 0),))
+        return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0, (self,), (0.0,))
 
     # The rest is said in terms of + and * and **; the __r...__ forms serve a plain number on the left, as in 2 - a.
 
@@ -458,8 +458,9 @@ def linear(x: list[Value], weights: list[list[Value]]) -> list[Value]:
     ANSWER: by (slope of the loss in y[0]) times x[1]: the chain rule, one step.
     """
     x_data = [value.data for value in x]  # read once here, where dot would read it for each row
-    rows = [(row, [weight.data for weight in row]) for row in weights]
-    return [Value(sum(map(mul, row_data, x_data)), (*row, *x), (*x_data, *row_data)) for row, row_data in rows]
+    rows = zip(weights, [[weight.data for weight in row] for row in weights])
+    # Here + joins lists: the children are the row and then x, the slopes x and then the row.
+    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
 
 
 def logsumexp(x: Sequence[Value]) -> Value:

@@ -14,7 +14,7 @@ BUGS = {
     "slopes of * swapped": ("(self, other), (other.data, self.data))", "(self, other), (self.data, other.data))"),
     "the power not reduced by one": ("exponent * math.pow(self.data, exponent - 1)",
                                      "exponent * math.pow(self.data, exponent)"),
-    "relu slope inverted": ("(float(self.data > 0),)", "(float(self.data < 0),)"),
+    "relu slope inverted": ("(1.0,)) if self.data > 0", "(1.0,)) if self.data < 0"),
     "a missing +=": ("child.grad += local_grad * grad", "child.grad = local_grad * grad"),
     "backward in the wrong order": ("for node in reversed(Value.tape):  #", "for node in Value.tape:  #"),
     "the tape never cleared": ("        Value.tape.clear()\n\n\n# ===", "\n\n# ==="),

@@ -72,3 +72,9 @@ def test_the_picture_is_from_that_run(default_run):
     first = default_run.index("│ Step 1000 of 1000, looked at closely")
     start = default_run.index(picture[0], first)
     assert default_run[start : start + 8] == picture
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.search(r"TABLE|TODO|\?\?", README)
+    table = re.findall(r"^\| (?:textbook form|`script_gpt\w*\.py`) \| [\d.]+ \| [\d.]+", README, re.MULTILINE)
+    assert len(table) == 4
