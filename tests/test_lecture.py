@@ -2,6 +2,7 @@
 import concurrent.futures
 import fcntl
 import gc
+import inspect
 import os
 import pty
 import random
@@ -32,7 +33,7 @@ def docstrings():
     module = helpers.load("script_gpt_educational")
     owners = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
     owners += [member for owner in owners if isinstance(owner, type) for member in vars(owner).values()]
-    return {owner.__qualname__: owner.__doc__ for owner in owners if getattr(owner, "__doc__", None)
+    return {owner.__qualname__: inspect.cleandoc(owner.__doc__) for owner in owners if getattr(owner, "__doc__", None)
             and "LECTURE:" in owner.__doc__}
 
 
@@ -131,7 +132,7 @@ def test_ten_lectures_in_four_levels():
             titles.append(lecture.splitlines()[0])
             if titles[-1] != "Hyperparameters":
                 for level in ("WHAT.", "WHY.", "HOW.", "DEEPER."):
-                    assert f"\n    {level} " in lecture or f"\n        {level} " in lecture, (titles[-1], level)
+                    assert f"\n{level} " in lecture, (titles[-1], level)
     assert len(titles) >= 11
 
 
