@@ -74,7 +74,12 @@ def test_the_picture_is_from_that_run(default_run):
     assert default_run[start : start + 8] == picture
 
 
-def test_nothing_is_left_to_fill_in():
-    assert not re.search(r"TABLE|TODO|\?\?", README)
+def test_what_it_says_about_the_names():
+    with open(helpers.NAMES, encoding="ascii") as file:
+        lengths = {len(line) for line in file.read().split()}
+    assert f"{min(lengths)} to {max(lengths)} letters, one a line" in " ".join(README.split())
+
+
+def test_the_table_of_speeds_is_there():
     table = re.findall(r"^\| (?:textbook form|`script_gpt\w*\.py`) \| [\d.]+ \| [\d.]+", README, re.MULTILINE)
     assert len(table) == 4
