@@ -145,8 +145,10 @@ def test_silencing_the_lecture_changes_no_bit(tmp_path, few_names):
 
 
 def test_importing_prints_nothing_reads_nothing_and_seeds_nothing(script):
-    code = ("import random; random.seed(1); before = random.getstate(); import builtins; real = builtins.open\n"
-            f"import {script}\nassert random.getstate() == before and not {script}.Value.tape")
+    code = ("import argparse, builtins, json, random; random.seed(1); before = random.getstate()\n"
+            "def refuse(*arguments, **options): raise AssertionError('a file was opened')\n"
+            f"builtins.open = refuse\nimport {script}\n"
+            f"assert random.getstate() == before and not {script}.Value.tape")
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=helpers.ROOT)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
