@@ -80,6 +80,10 @@ def test_what_it_says_about_the_names():
     assert f"{min(lengths)} to {max(lengths)} letters, one a line" in " ".join(README.split())
 
 
-def test_the_table_of_speeds_is_there():
-    table = re.findall(r"^\| (?:textbook form|`script_gpt\w*\.py`) \| [\d.]+ \| [\d.]+", README, re.MULTILINE)
-    assert len(table) == 4
+def test_the_table_of_speeds_agrees_with_itself():
+    """No test can measure the speeds again, but milliseconds and ratios must tell the same story."""
+    rows = re.findall(r"^\| (?:textbook form|`script_gpt\w*\.py`) \| ([\d.]+) \| ([\d.]+)", README, re.MULTILINE)
+    (textbook, one), *scripts = [(float(milliseconds), float(ratio)) for milliseconds, ratio in rows]
+    assert one == 1 and len(scripts) == 3
+    for milliseconds, ratio in scripts:
+        assert textbook / milliseconds == pytest.approx(ratio, rel=0.05)
