@@ -33,3 +33,9 @@ def few_names(tmp_path):
     path = tmp_path / "few.txt"
     path.write_text("emma\nolivia\nava\nnoah\nliam\nzoe\nmia\nivan\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def default_run():
+    """What the educational script prints on names.txt, line by line."""
+    return helpers.run("script_gpt_educational").stdout.splitlines()

@@ -333,7 +333,8 @@ def test_memory_does_not_grow_with_the_number_of_steps(script, few_names):
 def test_the_model_is_saved_when_the_reader_of_the_output_goes_away(script, few_names, tmp_path):
     saved = tmp_path / "model.json"
     arguments = f'"{few_names}" --steps 100000 --samples 1 --save "{saved}"'
-    command = f'"{sys.executable}" "{helpers.ROOT}/{script}.py" {arguments} | head -n 1500 | grep -c "step    2 /"'
+    lines = 1500 if script == "script_gpt_educational" else 20  # the lecture before the second step is long
+    command = f'"{sys.executable}" "{helpers.ROOT}/{script}.py" {arguments} | head -n {lines} | grep -c "step    2 /"'
     process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (process.stdout, process.stderr) == ("1\n", "")
     assert json.loads(saved.read_text())["step"] >= 3

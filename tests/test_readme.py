@@ -11,11 +11,6 @@ with open(os.path.join(helpers.ROOT, "README.md"), encoding="utf-8") as file:
     README = file.read()
 
 
-@pytest.fixture(scope="module")
-def default_run():
-    return helpers.run("script_gpt_educational").stdout.splitlines()
-
-
 def test_the_transcript_is_what_the_command_prints(default_run):
     block = re.search(r"```\n(num docs.*?)```", README, re.DOTALL)[1].splitlines()
     assert len(block) == 13 and block.count("...") == 2
