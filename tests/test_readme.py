@@ -82,3 +82,12 @@ def test_the_table_of_speeds_agrees_with_itself():
     assert one == 1 and len(scripts) == 3
     for milliseconds, ratio in scripts:
         assert textbook / milliseconds == pytest.approx(ratio, rel=0.05)
+
+
+def test_what_it_says_about_the_study_guide():
+    with open(os.path.join(helpers.ROOT, "REFACTORING_SUMMARY.md"), encoding="utf-8") as file:
+        guide = file.read()
+    items = len(re.findall(r"<details><summary>", guide.split("## 6. Study checklist")[1].split("## 7. ")[0]))
+    text = " ".join(README.split())
+    assert f"a checklist of {items} items" in text
+    assert "half of twenty cannot be seen in the loss" in text and "ten of these twenty end within 0.03" in guide
