@@ -127,7 +127,7 @@ def compute_loss(tokens, state_dict, config):
         losses.append(logsumexp(logits) - logits[tokens[position + 1]])
     return sum(losses) / len(losses)
 
-# Optimizer: Adam. m is a running mean of each gradient, v of its square; no step is much longer than the learning rate.
+# Optimizer: Adam. m is a running mean of each gradient, v of its square; most steps are shorter than the learning rate.
 def adam_step(parameters, m, v, t, learning_rate):
     new1, new2, sqrt = 1.0 - BETA1, 1.0 - BETA2, math.sqrt
     bias1, bias2 = 1.0 - BETA1**t, 1.0 - BETA2**t  # m and v start at 0; dividing by these corrects for it

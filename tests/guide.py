@@ -95,6 +95,7 @@ def prose(section):
     text = re.sub(r"\]\([^)]*\)", "]", text)
     text = re.sub(r"\[(?:[Ss]ection )?[\d.]+[^\]]*\]", "", text)  # the text of a link to a section
     text = re.sub(r"(?m)^<details><summary><b>\d+\.", "", text)
+    text = re.sub(r"\b(?:GPT|UTF)-\d\b", "", text)  # a name
     text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 8.2
     return text
 

@@ -33,8 +33,11 @@ BUGS = {
                                "        normed = x\n        hidden"),
     "query and key the same": ('q = linear(normed, state_dict[f"layer{layer}.attn_wq"])',
                                'q = linear(normed, state_dict[f"layer{layer}.attn_wk"])'),
-    "own key not in the cache": ("k_head = [key[head_slice] for key in keys[layer]]",
-                                 "k_head = [key[head_slice] for key in keys[layer][:-1] or keys[layer]]"),
+    "own key not in the cache": ("keys[layer]]  # [position + 1][head_dim]\n"
+                                 "            v_head = [value[head_slice] for value in values[layer]]",
+                                 "keys[layer][:-1] or keys[layer]]\n"
+                                 "            v_head = [value[head_slice] for value in values[layer][:-1] or "
+                                 "values[layer]]"),
     "cache shared between layers": ("        keys[layer].append(k)", "        keys[0].append(k)"),
     "one head used for all": ("slice(head * config.head_dim, (head + 1) * config.head_dim)",
                               "slice(0, config.head_dim)"),
@@ -46,7 +49,8 @@ BUGS = {
     "target off by one": ("target = tokens[position + 1]", "target = tokens[position]"),
     "last position not trained": ("min(config.block_size, len(tokens) - 1)", "min(config.block_size, len(tokens) - 2)"),
     "sum of losses for their mean": ("return sum(losses) / len(losses)", "return sum(losses)"),
-    "no bias correction": ("m_hat = m[i] / bias1", "m_hat = m[i]"),
+    "no bias correction": ("bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t", "bias1, bias2 = 1.0, 1.0"),
+    "no bias correction of m": ("m_hat = m[i] / bias1", "m_hat = m[i]"),
     "no square root in Adam": ("m_hat / (sqrt(v_hat) + eps)\n", "m_hat / (v_hat + eps)\n"),
     "Adam skips zero gradients": ("            grad = parameter.grad\n",
                                   "            grad = parameter.grad\n            if grad == 0.0: continue\n"),
