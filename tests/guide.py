@@ -56,8 +56,9 @@ def snippet(spec):
 
 
 def chain(line):
-    """The expressions of one line of arithmetic, "label  a = b ≈ c": what stands between the signs."""
-    return re.split(r"[=≈]", re.split(r"\s{2,}", line.strip(), maxsplit=1)[-1])
+    """One line of arithmetic, "label  a = b ≈ c": its expressions, and the signs between them."""
+    parts = re.split("([=≈])", re.split(r"\s{2,}", line.strip(), maxsplit=1)[-1])
+    return parts[::2], parts[1::2]
 
 
 def evaluate(expression):
@@ -73,8 +74,16 @@ def evaluate(expression):
     return float(eval(expression, names))
 
 
-NUMERAL = r"(?<![\w.,/#-])\d[\d,]*(?:\.\d+)?(?![\w]|\.\d)"
+NUMERAL = r"(?<![\w.,])\.?\d[\d,]*(?:\.\d+)*"
 MATH = r"(?s)```math\n.*?```|\$`.*?`\$"
+LINK = r"\[(?:[Ss]ection )?(\d[\d.]*)[^\]]*\]\(#([^)]*)\)"  # a link to a numbered section: its number, its target
+COMMENT = r"(?m)(?<=\S)  # (.*)$"
+WORDS = "four five six seven eight nine ten eleven twelve".split()
+
+
+def in_digits(text):
+    """A text with its number words from four to twelve as numerals."""
+    return re.sub(rf"(?i)\b(?:{'|'.join(WORDS)})\b", lambda word: str(4 + WORDS.index(word[0].lower())), text)
 
 
 def plain(numeral):
@@ -92,8 +101,8 @@ def prose(section):
     """What a person reads of a section as sentences and tables: without headings, fences, links and commands."""
     text = re.sub(r"(?ms)^```.*?^```$", "", section)
     text = re.sub(r"(?m)^#.*$", "", text)
+    text = re.sub(LINK, "", text)  # a test of its own compares number and target
     text = re.sub(r"\]\([^)]*\)", "]", text)
-    text = re.sub(r"\[(?:[Ss]ection )?[\d.]+[^\]]*\]", "", text)  # the text of a link to a section
     text = re.sub(r"(?m)^<details><summary><b>\d+\.", "", text)
     text = re.sub(r"\b(?:GPT|UTF)-\d\b", "", text)  # a name
     text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 8.2

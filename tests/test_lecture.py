@@ -75,7 +75,8 @@ def default_run(temperatures):
     return f"{statistics.fmean(losses[-100:]):.2f}", counts, [f"{move:.2f}" for move in moves]
 
 
-def test_every_figure_that_comes_from_training():
+def figures_from_training():
+    """What the lectures say: (setting, value) -> mean loss; temperature -> names of 20; median moves; three roots."""
     adam, attention = (" ".join(docstrings()[name].split()) for name in ("AdamOptimizer", "gpt_forward"))
     moves = re.search(r"moves ([\d.]+) times the learning rate at step 1, ([\d.]+) times at step 100, ([\d.]+) times",
                       adam).groups()
@@ -85,24 +86,39 @@ def test_every_figure_that_comes_from_training():
               re.findall(r"(\w+)=([\d.]+)(?: \([^)]*\))? gives (\d\.\d\d)", text)}
     stated["defaults", ""] = re.search(r"With the defaults the figure is (\d\.\d\d)", text)[1]
     seeds = re.search(r"Three other seeds give (\d\.\d\d), (\d\.\d\d) and (\d\.\d\d)", text)
-    scale = "/ config.head_dim**0.5 for"
-    patches = [(), (scale, "for"), (scale, "/ config.head_dim for")]
     for seed in (1, 2, 3):
         stated["seed", str(seed)] = seeds[seed]
     colder = re.findall(r"at temperature=([\d.]+)(?: hold)? (\d+)", text)
     inputs = {"0.01", "0.85", "0.08", "0.99", "0.95", "0.02"}
     rest = set(re.findall(r"\b\d\.\d\d\b", text)) - set(stated.values()) - inputs
     assert (len(stated), len(colder), rest) == (22, 3, set()), "every figure must be in one of the forms above"
+    return stated, colder, moves, roots
+
+
+def settings(name, value):
+    config = {"num_steps": 300}
+    if name != "defaults":
+        config[name] = float(value) if "." in value else int(value)
+    return config
+
+
+def test_some_figures_that_come_from_training():
+    stated, _, _, _ = figures_from_training()
+    for name, value in (("defaults", ""), ("n_head", "1"), ("learning_rate", "0.1")):
+        assert mean_of_the_last_100(settings(name, value)) == stated[name, value]
+
+
+@pytest.mark.skipif(not os.environ.get("ALL_FIGURES"), reason="ALL_FIGURES is not set: three of the lectures' training "
+                                                              "runs are repeated, and not all 26")
+def test_every_figure_that_comes_from_training():
+    stated, colder, moves, roots = figures_from_training()
+    scale = "/ config.head_dim**0.5 for"
+    patches = [(), (scale, "for"), (scale, "/ config.head_dim for")]
     stated_for_default_run = stated.pop(("num_steps", "1000"))
-    settings = []
-    for name, value in stated:
-        config = {"num_steps": 300}
-        if name != "defaults":
-            config[name] = float(value) if "." in value else int(value)
-        settings.append(config)
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         default = pool.submit(default_run, [float(temperature) for temperature, _ in colder])
-        assert dict(zip(stated, pool.map(mean_of_the_last_100, settings))) == stated
+        found = pool.map(mean_of_the_last_100, [settings(name, value) for name, value in stated])
+        assert dict(zip(stated, found)) == stated
         assert default.result() == (stated_for_default_run, [count for _, count in colder], list(moves))
         assert tuple(pool.map(mean_of_the_last_100, [{"num_steps": 300}] * 3, patches)) == roots
 
