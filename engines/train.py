@@ -1,0 +1,536 @@
+"""One trainer for every engine: python -m engines.train --engine scalar|numpy|torch|mlx [DATA] [options]
+
+With no options and one document a step it is the program of the three scripts: the same documents, the same initial
+weights, the same lines and the same names, only faster. On top of that: batches, gradient accumulation, learning-rate
+schedules, weight decay, clipping, validation, running text (--blocks), a loss curve, and --resume, which goes on as if
+the run had never stopped.
+
+    python -m engines.train --engine numpy                                 the default run, in a fraction of a second
+    python -m engines.train --engine torch my.txt --blocks --n-embd 64 --block-size 64 --batch 32 --validation 0.1
+    python -m engines.train --engine numpy --steps 5000 --save model.json --save-every 500
+    python -m engines.train --resume model.json                            after a Ctrl-C, a crash, or a power cut
+
+A checkpoint written here is one of the project: the scripts and every engine open it. Under the key "training" it also
+holds what --resume needs.
+"""
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import json
+import math
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from typing import Iterator, Protocol, Sequence
+
+import script_gpt_refactored as gpt
+from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
+
+ENGINES = {  # name: (module, what to install when it is missing)
+    "scalar": ("engines.train", ""),
+    "numpy": ("engines.numpy_gpt", "numpy"),
+    "torch": ("engines.torch_gpt", "torch"),
+    "mlx": ("engines.mlx_gpt", "mlx" if sys.platform == "darwin" else "'mlx[cpu]'"),
+}
+
+# ======================================================================================================================
+# Engines
+# ======================================================================================================================
+
+
+class Trainer(Protocol):
+    """What every engine offers: a model with its optimizer. Documents are lists of tokens, BOS first."""
+
+    def __init__(self, config: GPTConfig, vocab_size: int, state_dict: dict, options: argparse.Namespace) -> None:
+        """A model with these weights (name -> rows of floats). Options: dtype, device, compile, weight_decay, clip."""
+
+    def step(self, parts: Sequence[Sequence[Sequence[int]]], learning_rate: float) -> float:
+        """One update from the mean loss over all tokens of all parts, whose gradients are computed one part after the
+        other and added up. Returns that loss before the update, in nats."""
+
+    def losses(self, documents: Sequence[Sequence[int]]) -> float:
+        """The sum of the losses at all tokens of these documents. Nothing changes."""
+
+    def generate(
+        self, prompt_tokens: Sequence[int], tokenizer: Tokenizer, temperature: float, rng: random.Random
+    ) -> str:
+        """A new document that starts with the prompt."""
+
+    def state_dict(self) -> dict[str, list[list[float]]]:
+        """The weights, as a checkpoint holds them."""
+
+    def optimizer_state(self) -> dict:
+        """What the optimizer remembers, as plain data for JSON."""
+
+    def load_optimizer_state(self, state: dict) -> None:
+        """The opposite: the next step is then what it would have been."""
+
+
+class ScalarTrainer:
+    """The program of the scripts themselves, `Value` by `Value`."""
+
+    def __init__(self, config: GPTConfig, vocab_size: int, state_dict: dict, options: argparse.Namespace) -> None:
+        if options.dtype != "float64":
+            raise InputError("the scalar engine computes with Python's floats: leave --dtype out")
+        self.config, self.weight_decay, self.clip = config, options.weight_decay, options.clip
+        self.weights = {name: [[Value(float(x)) for x in row] for row in rows] for name, rows in state_dict.items()}
+        self.optimizer = gpt.AdamOptimizer(self.weights, config)
+
+    def step(self, parts: Sequence[Sequence[Sequence[int]]], learning_rate: float) -> float:
+        asked = questions([document for part in parts for document in part], self.config.block_size)
+        total = 0.0
+        for part in parts:
+            for document in part:
+                loss = gpt.compute_loss(document, self.weights, self.config)
+                share = questions([document], self.config.block_size) / asked
+                total += loss.data * share
+                (loss * share).backward()
+        parameters = self.optimizer.parameters
+        if self.clip:
+            norm = math.sqrt(sum(parameter.grad**2 for parameter in parameters))
+            for parameter in parameters if norm > self.clip else ():
+                parameter.grad *= self.clip / norm
+        for parameter in parameters if self.weight_decay else ():
+            parameter.data *= 1.0 - learning_rate * self.weight_decay
+        self.optimizer.step(learning_rate)
+        return total
+
+    def losses(self, documents: Sequence[Sequence[int]]) -> float:
+        total = 0.0
+        for document in documents:
+            loss = gpt.compute_loss(document, self.weights, self.config)
+            total += loss.data * questions([document], self.config.block_size)
+            Value.tape.clear()
+        return total
+
+    def generate(
+        self, prompt_tokens: Sequence[int], tokenizer: Tokenizer, temperature: float, rng: random.Random
+    ) -> str:
+        config = GPTConfig(**{**vars(self.config), "temperature": temperature})
+        return gpt.generate_text(list(prompt_tokens), self.weights, tokenizer, config, rng)
+
+    def state_dict(self) -> dict[str, list[list[float]]]:
+        return {name: [[weight.data for weight in row] for row in rows] for name, rows in self.weights.items()}
+
+    def optimizer_state(self) -> dict:
+        return {"t": self.optimizer.t, "m": self.optimizer.m, "v": self.optimizer.v}
+
+    def load_optimizer_state(self, state: dict) -> None:
+        self.optimizer.t, self.optimizer.m, self.optimizer.v = state["t"], state["m"], state["v"]
+
+
+def questions(documents: Sequence[Sequence[int]], block_size: int) -> int:
+    """How many tokens these documents ask the model to predict."""
+    return sum(min(block_size, len(document) - 1) for document in documents)
+
+
+def find_engine(name: str) -> type[Trainer]:
+    """The Trainer of an engine. Raises InputError that says what to install if its library is missing."""
+    module, package = ENGINES[name]
+    if name == "scalar":
+        return ScalarTrainer
+    try:
+        return importlib.import_module(module).Trainer
+    except ImportError as error:
+        raise InputError(f"the engine {name} needs {error.name}: python3 -m pip install {package}") from error
+
+
+# ======================================================================================================================
+# Data
+# ======================================================================================================================
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on and what is held out. With blocks, `training` is one long list of tokens."""
+
+    tokenizer: Tokenizer
+    training: list
+    validation: list[list[int]]
+    blocks: bool
+    seed: int
+    block_size: int
+
+    def documents(self, step: int, count: int) -> list[list[int]]:
+        """The documents of one step, counted from 0. They depend on nothing but step and seed: any run can be taken up.
+
+        Documents come in their shuffled order; of running text, blocks that begin at random, each behind a BOS.
+        """
+        if not self.blocks:
+            return [self.training[(step * count + i) % len(self.training)] for i in range(count)]
+        rng = random.Random(f"{self.seed} {step}")
+        starts = [rng.randrange(len(self.training) - self.block_size + 1) for _ in range(count)]
+        return [[self.tokenizer.bos, *self.training[start : start + self.block_size]] for start in starts]
+
+
+def load_data(options: argparse.Namespace, rng: random.Random, vocabulary: str | None) -> Data:
+    """Reads, shuffles (with rng, as the scripts do) and splits. Raises InputError if it cannot be used."""
+    docs = gpt.load_dataset(options.data)
+    if options.blocks:
+        with open(options.data, encoding="utf-8-sig") as file:
+            text = file.read()
+        tokenizer = Tokenizer(vocabulary if vocabulary is not None else "".join(sorted(set(text))))
+        tokens = tokenizer.encode(text)[1:-1]
+        cut = len(tokens) - int(len(tokens) * options.validation)
+        size = options.block_size
+        if min(cut, len(tokens) - cut if options.validation else cut) < size:
+            raise InputError(f"{options.data} is shorter than a block of {size}: choose a smaller --block-size")
+        held_out = [[tokenizer.bos, *tokens[i : i + size]] for i in range(cut, len(tokens) - size + 1, size)]
+        return Data(tokenizer, tokens[:cut], held_out, True, options.seed, size)
+    rng.shuffle(docs)
+    tokenizer = Tokenizer(vocabulary if vocabulary is not None else "".join(sorted(set("".join(docs)))))
+    documents = [tokenizer.encode(doc) for doc in docs]
+    cut = len(documents) - int(len(documents) * options.validation)
+    if cut < 1 or options.validation and cut == len(documents):
+        raise InputError(f"{options.data} has {len(docs)} documents: too few for --validation {options.validation}")
+    return Data(tokenizer, documents[:cut], documents[cut:], False, options.seed, options.block_size)
+
+
+def learning_rate(options: argparse.Namespace, step: int) -> float:
+    """The rate of a step, counted from 0: up in a line over `warmup` steps, then level, or down to 0."""
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / options.warmup
+    done = (step - options.warmup) / max(1, options.steps - options.warmup)
+    share = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+    return options.learning_rate * share[options.schedule]
+
+
+# ======================================================================================================================
+# Checkpoint
+# ======================================================================================================================
+
+
+def save(path: str, trainer: Trainer, config: GPTConfig, vocabulary: str, step: int, training: dict) -> None:
+    """A checkpoint of the project with one more key, written whole or not at all. Raises InputError."""
+    path = os.path.realpath(path)
+    temporary = gpt.temporary_name(path)
+    checkpoint = {
+        "format": gpt.CHECKPOINT_FORMAT,
+        "config": {name: getattr(config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
+        "vocabulary": vocabulary,
+        "step": step,
+        "state_dict": trainer.state_dict(),
+        "training": {**training, "optimizer": trainer.optimizer_state()},
+    }
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(checkpoint, file, allow_nan=False)
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot save to {path} ({error}): what was there before is still there") from error
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def load(path: str) -> dict:
+    """A checkpoint, checked as the scripts check it; with what `save` added, if it was written here."""
+    checkpoint = gpt.load_checkpoint(path)
+    training = checkpoint.get("training")
+    if training is not None and not isinstance(training, dict):
+        raise InputError(f"{path} is not a sound checkpoint (training must be a table): name a file written by --save")
+    return checkpoint
+
+
+# ======================================================================================================================
+# Report
+# ======================================================================================================================
+
+
+class Report:
+    """Prints a run as it goes: a line for each step, or on a terminal a progress bar with tokens per second.
+
+    losses: [step - 1] the loss of each step. validation: [step, loss] pairs. Both go into the checkpoint.
+    """
+
+    def __init__(self, options: argparse.Namespace, first_step: int, losses: list, validation: list) -> None:
+        self.options, self.losses, self.validation = options, losses, validation
+        self.started, self.first_step, self.tokens, self.bar = time.perf_counter(), first_step, 0, None
+        if sys.stdout.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise InputError("the progress bar needs tqdm: python3 -m pip install tqdm, or add | cat") from error
+            self.bar = tqdm(total=options.steps, initial=first_step, unit="step", file=sys.stdout, dynamic_ncols=True)
+
+    def step(self, step: int, loss: float, tokens: int) -> None:
+        self.losses.append(loss)
+        self.tokens += tokens
+        if self.bar is None:
+            print(f"step {step:4d} / {self.options.steps:4d} | loss {loss:.4f}", flush=True)
+            return
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {self.tokens_per_second():,.0f} tokens/s", refresh=False)
+        self.bar.update()
+
+    def say(self, text: str) -> None:
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+
+    def validated(self, step: int, loss: float) -> None:
+        self.validation.append([step, loss])
+        figures = f"validation loss {loss:.4f}, perplexity {math.exp(loss):.2f}"
+        self.say(f"step {step:4d} / {self.options.steps:4d} | {figures}")
+
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(1e-9, time.perf_counter() - self.started)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def sum_up(self) -> None:
+        """How fast it was, on standard error: standard output is the transcript."""
+        steps, seconds = len(self.losses) - self.first_step, time.perf_counter() - self.started
+        if steps:
+            print(f"{steps:,} steps in {seconds:.2f} s: {1000 * seconds / steps:.3f} ms a step, "
+                  f"{self.tokens_per_second():,.0f} tokens/s", file=sys.stderr)
+
+    def write_csv(self, path: str) -> None:
+        """step, learning rate, loss; and at some steps the validation loss and its perplexity."""
+        held_out = {step: loss for step, loss in self.validation}
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["step", "learning_rate", "loss", "validation_loss", "validation_perplexity"])
+            for step, loss in enumerate(self.losses, start=1):
+                checked = [held_out[step], math.exp(held_out[step])] if step in held_out else ["", ""]
+                rows.writerow([step, learning_rate(self.options, step - 1), loss, *checked])
+
+    def draw(self, path: str) -> None:
+        """The losses as dots, their mean over the last hundred steps as a line, the validation losses on top."""
+        import matplotlib
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        steps = range(1, len(self.losses) + 1)
+        sums = [0.0]
+        for loss in self.losses:
+            sums.append(sums[-1] + loss)
+        means = [(sums[step] - sums[max(0, step - 100)]) / min(step, 100) for step in steps]
+        figure, axes = pyplot.subplots(figsize=(8, 4.5))
+        axes.plot(steps, self.losses, ".", markersize=2, color="0.75", label="loss of a step")
+        axes.plot(steps, means, color="tab:blue", label="mean of the last 100 steps")
+        if self.validation:
+            axes.plot(*zip(*self.validation), "o-", color="tab:orange", label="validation")
+        axes.set(xlabel="step", ylabel="loss (nats per token)", title=f"{os.path.basename(self.options.data)}, "
+                                                                      f"engine {self.options.engine}")
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(path, dpi=120)
+        pyplot.close(figure)
+
+
+# ======================================================================================================================
+# Command line
+# ======================================================================================================================
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options. Raises InputError for what cannot be."""
+    names = os.path.join(os.path.dirname(os.path.realpath(gpt.__file__)), "names.txt")
+    default = GPTConfig()
+    parser = argparse.ArgumentParser(prog="python -m engines.train", allow_abbrev=False,
+                                     description="Train the GPT with any engine.",
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def refuse(message: str) -> None:
+        raise InputError(f"{message} (--help lists the options)")
+
+    parser.error = refuse
+    add = parser.add_argument
+    add("data", nargs="?", metavar="DATA", default=names, help="a UTF-8 text file, one document a line")
+    add("--engine", choices=ENGINES, default="numpy", help="what computes")
+    add("--blocks", action="store_true", help="running text: train on blocks of it, not on its lines")
+    for flag, value, meaning in (
+        ("n-layer", default.n_layer, "transformer layers"),
+        ("n-embd", default.n_embd, "numbers per token, a multiple of the heads"),
+        ("n-head", default.n_head, "attention heads per layer"),
+        ("block-size", default.block_size, "longest context, in tokens"),
+        ("steps", default.num_steps, "training steps"),
+        ("batch", 1, "documents or blocks computed at once"),
+        ("accumulate", 1, "batches whose gradients are added up for a step"),
+        ("seed", default.seed, "another number, another run"),
+        ("warmup", 0, "steps in which the learning rate rises"),
+        ("samples", default.num_samples, "names to invent at the end"),
+        ("sample-every", 0, "also invent one every so many steps (0: never)"),
+        ("validate-every", 0, "compute the validation loss every so many steps (0: ten times a run)"),
+        ("save-every", 0, "save every so many steps, too (0: only at the end)"),
+        ("learning-rate", default.learning_rate, "highest rate"),
+        ("weight-decay", 0.0, "AdamW's, apart from the gradient"),
+        ("clip", 0.0, "scale the gradient to this norm if it is longer (0: never)"),
+        ("validation", 0.0, "share of the data held out, from its end"),
+        ("temperature", default.temperature, "below 1 more typical names, above 1 stranger ones"),
+    ):
+        add(f"--{flag}", type=type(value), default=value, metavar="N" if isinstance(value, int) else "X", help=meaning)
+    add("--schedule", choices=("linear", "constant", "cosine"), default="linear", help="how the learning rate falls")
+    add("--prompt", default="", metavar="TEXT", help="what every new name starts with")
+    add("--dtype", choices=("float64", "float32", "bfloat16"), default="float64", help="precision (mlx: float32)")
+    add("--device", default="cpu", help="torch: where to compute, such as cuda or mps")
+    add("--compile", action="store_true", help="torch: compile the model first")
+    add("--save", metavar="FILE", help="write the model here, with all that --resume needs")
+    add("--load", metavar="FILE", help="start from the weights of this model")
+    add("--resume", metavar="FILE", help="go on with the run saved here; it brings all its options with it")
+    add("--curve", metavar="FILE", help="draw the losses at the end (png, svg or pdf)")
+    add("--csv", metavar="FILE", help="write the figures of all steps at the end")
+    options = parser.parse_args(arguments)
+    given = len(sys.argv[1:] if arguments is None else arguments)
+    if options.resume is not None:
+        if given != (1 if any(a.startswith("--resume=") for a in arguments or sys.argv) else 2):
+            raise InputError("--resume brings all its options with it: leave the others out")
+        return options
+    counts = ("batch", "accumulate")
+    for name in (*counts, "steps", "warmup", "samples", "sample_every", "validate_every", "save_every"):
+        if not (name in counts) <= getattr(options, name) <= 1e9:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be a count")
+    for name, highest in (("weight_decay", 1e9), ("clip", 1e9), ("validation", 0.9)):
+        if not 0 <= getattr(options, name) <= highest:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be 0 to {highest:g}")
+    if options.save_every and not options.save:
+        raise InputError("--save-every needs --save FILE: say where")
+    options.data = os.path.abspath(options.data)
+    for name in ("save", "curve", "csv"):
+        if getattr(options, name) is not None:
+            setattr(options, name, os.path.abspath(getattr(options, name)))
+    return options
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raises InputError, before anything is computed, if a result could not be written or would overwrite the data."""
+    for name in ("save", "curve", "csv"):
+        path = getattr(options, name)
+        if path is not None:
+            gpt.check_can_save(path)
+            if os.path.realpath(path) == os.path.realpath(options.data):
+                raise InputError(f"cannot write to {path}: that file holds the data, choose another")
+    if options.curve is not None:
+        if os.path.splitext(options.curve)[1] not in (".png", ".svg", ".pdf"):
+            raise InputError(f"cannot draw {options.curve}: end its name in .png, .svg or .pdf")
+        try:
+            importlib.import_module("matplotlib")
+        except ImportError as error:
+            raise InputError("--curve needs matplotlib: python3 -m pip install matplotlib") from error
+
+
+def batches(data: Data, options: argparse.Namespace, step: int) -> list[list[list[int]]]:
+    """The documents of a step, cut into `accumulate` parts of `batch` documents."""
+    documents = data.documents(step, options.batch * options.accumulate)
+    return [documents[i : i + options.batch] for i in range(0, len(documents), options.batch)]
+
+
+def validation_loss(trainer: Trainer, data: Data) -> float:
+    """The mean loss over all tokens held out, in nats."""
+    parts: Iterator = (data.validation[i : i + 64] for i in range(0, len(data.validation), 64))
+    return sum(trainer.losses(part) for part in parts) / questions(data.validation, data.block_size)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, validate, save, sample. What is wrong with the input is found before anything is printed or written."""
+    checkpoint, training = None, None
+    if options.resume is not None:
+        path = options.resume
+        checkpoint = load(path)
+        training = checkpoint.get("training")
+        if training is None:
+            raise InputError(f"{path} holds a model but no run: start one from its weights with --load")
+        options = argparse.Namespace(**training["options"])
+        options.save = os.path.abspath(path)
+    elif options.load is not None:
+        checkpoint = load(options.load)
+    check_outputs(options)
+    sizes = {name: getattr(options, name) for name in ("n_layer", "n_embd", "n_head", "block_size")}
+    if checkpoint is not None:
+        sizes = checkpoint["config"]
+        options.block_size = sizes["block_size"]
+    config = GPTConfig(**sizes, learning_rate=options.learning_rate, num_steps=options.steps,
+                       temperature=options.temperature, num_samples=options.samples, seed=options.seed)
+    trainer_class = find_engine(options.engine)
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if options.batch % world:
+        raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
+
+    rng = random.Random(options.seed)
+    data = load_data(options, rng, checkpoint["vocabulary"] if checkpoint else None)
+    tokenizer = data.tokenizer
+    prompt_tokens = gpt.encode_prompt(options.prompt, tokenizer, config)
+    # Drawn even when a checkpoint replaces them, as in the scripts: what is sampled later does not depend on it.
+    drawn = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
+    weights = {name: [[weight.data for weight in row] for row in rows] for name, rows in drawn.items()}
+    trainer = trainer_class(config, tokenizer.vocab_size, checkpoint["state_dict"] if checkpoint else weights, options)
+    first_step, losses, validation = 0, [], []
+    if training is not None:
+        first_step, losses, validation = training["step"], training["losses"], training["validation"]
+        trainer.load_optimizer_state(training["optimizer"])
+
+    if rank:  # the first process of torchrun speaks and writes for all
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+    print(f"num docs: {1 if data.blocks else len(data.training) + len(data.validation)}")
+    print(f"vocab size: {tokenizer.vocab_size}")
+    print(f"num params: {sum(len(row) for rows in weights.values() for row in rows)}")
+    interrupts = gpt.catch_interrupts()
+    report = Report(options, first_step, losses, validation)
+    before = checkpoint["step"] if checkpoint and training is None else 0
+
+    def keep(step: int) -> None:
+        if options.save is not None and not rank:
+            save(options.save, trainer, config, tokenizer.vocabulary, before + step,
+                 {"options": vars(options), "step": step, "losses": losses, "validation": validation})
+
+    step = saved = first_step
+    try:
+        while step < options.steps and not interrupts:
+            parts = batches(data, options, step)
+            loss = trainer.step(parts, learning_rate(options, step))
+            if not math.isfinite(loss):
+                kept = f" {options.save} holds step {saved}." if saved else ""
+                raise InputError(f"at step {step + 1} the loss became {loss}: lower --learning-rate, or add --clip 1 "
+                                 f"or --warmup 100.{kept}")
+            step += 1
+            report.step(step, loss, sum(questions(part, config.block_size) for part in parts))
+            every = options.validate_every or max(1, options.steps // 10)
+            if data.validation and (step % every == 0 or step == options.steps):
+                report.validated(step, validation_loss(trainer, data))
+            if options.sample_every and step % options.sample_every == 0:
+                own = random.Random(f"{options.seed} sample {step}")  # the run's own chance is not touched
+                report.say(f"sample: {trainer.generate(prompt_tokens, tokenizer, options.temperature, own)}")
+            if options.save_every and step % options.save_every == 0:
+                keep(step)
+                saved = step
+    finally:
+        report.close()
+    report.sum_up()
+    keep(step)
+    if not rank:
+        if options.csv is not None:
+            report.write_csv(options.csv)
+        if options.curve is not None:
+            report.draw(options.curve)
+    print("--- new names ---")
+    for index in range(1, options.samples + 1):
+        sample = trainer.generate(prompt_tokens, tokenizer, options.temperature, rng)
+        print(f"sample {index:2d}: {sample}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after a second Ctrl-C."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        run(parse_arguments(arguments))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone: leave quietly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""The trainer: with its defaults the program of the scripts, on every engine; and a run that is cut off goes on."""
+import csv
+import importlib.util
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import helpers
+import pytest
+import scalar  # noqa: F401  (puts the project on the path)
+
+from engines import train
+
+INSTALLED = {"scalar": True, "numpy": importlib.util.find_spec("numpy") is not None,
+             "torch": importlib.util.find_spec("torch") is not None,
+             "mlx": importlib.util.find_spec("mlx") is not None}
+ENGINES = [pytest.param(name, marks=[] if there else pytest.mark.skip(reason=f"the {name} group is not installed"))
+           for name, there in INSTALLED.items()]
+each_engine = pytest.mark.parametrize("engine", ENGINES)
+ENVIRONMENT = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+
+
+def command(*options):
+    return [sys.executable, "-m", "engines.train", *map(str, options)]
+
+
+def run(*options):
+    return subprocess.run(command(*options), capture_output=True, encoding="utf-8", timeout=120, cwd=helpers.ROOT,
+                          env=ENVIRONMENT)
+
+
+@each_engine
+def test_with_its_defaults_it_prints_what_the_scripts_print(engine, few_names):
+    options = [few_names, "--steps", 12, "--samples", 4, "--seed", 7, "--temperature", 0.8]
+    process = run(*options, "--engine", engine)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == helpers.run("script_gpt_refactored", *options).stdout
+
+
+def test_the_default_run_on_numpy_prints_the_same_losses_and_names_as_the_scalar_program(default_run):
+    pytest.importorskip("numpy", reason="the numpy group is not installed")
+    process = run("--engine", "numpy")
+    expected = helpers.without_lecture("\n".join(default_run) + "\n")
+    assert process.stdout == expected and expected.count("| loss ") == 1000
+
+
+@each_engine
+def test_every_engine_trains_alike_with_every_option(engine, few_names):
+    """Against the scalar engine, whose options are a few lines each."""
+    options = [few_names, "--n-layer", 2, "--n-embd", 8, "--n-head", 2, "--steps", 8, "--batch", 3, "--accumulate", 2,
+               "--schedule", "cosine", "--warmup", 3, "--weight-decay", 0.1, "--clip", 0.5, "--validation", 0.3,
+               "--samples", 0]
+    outputs = [run(*options, "--engine", name) for name in ("scalar", engine)]
+    expected, found = ([float(word.strip(",")) for word in process.stdout.split() if "." in word]
+                       for process in outputs)
+    assert len(expected) == 8 + 2 * 8 and found == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("schedule, expected", [
+    ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+    ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+    ("cosine", [0.5, 1.0, 1.0, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4]),
+])
+def test_the_learning_rate_rises_and_falls(schedule, expected):
+    options = train.parse_arguments(["--steps", "6", "--warmup", "2", "--learning-rate", "1", "--schedule", schedule])
+    assert [train.learning_rate(options, step) for step in range(6)] == pytest.approx(expected)
+
+
+@each_engine
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(engine, few_names, tmp_path):
+    options = [few_names, "--engine", engine, "--steps", 40, "--samples", 3, "--batch", 2, "--validation", 0.25,
+               "--clip", 1, "--weight-decay", 0.01]
+    whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
+    assert run(*options, "--save", whole).returncode == 0
+    with subprocess.Popen(command(*options, "--save", cut, "--save-every", 1), stdout=subprocess.PIPE, cwd=helpers.ROOT,
+                          encoding="utf-8", env=ENVIRONMENT) as process:
+        for line in process.stdout:
+            if line.startswith(f"step {random.randrange(5, 30):4d} /"):
+                break
+        process.send_signal(signal.SIGKILL)
+    rounds = 0
+    while json.loads(cut.read_text())["training"]["step"] < 40:  # killed a second time, at a time of its own
+        rounds += 1
+        with subprocess.Popen(command("--resume", cut), stdout=subprocess.PIPE, cwd=helpers.ROOT, encoding="utf-8",
+                              env=ENVIRONMENT) as process:
+            if rounds == 1:
+                process.stdout.readline()
+                time.sleep(random.random())
+                process.send_signal(signal.SIGKILL)
+            else:
+                process.communicate()
+    one, other = json.loads(whole.read_text()), json.loads(cut.read_text())
+    for checkpoint in (one, other):
+        for name in ("save", "save_every"):
+            del checkpoint["training"]["options"][name]
+    assert one == other
+    samples = [run("--resume", path).stdout.split("--- new names ---")[1] for path in (whole, cut)]
+    assert samples[0] == samples[1] and samples[0].count("sample") == 3
+
+
+@each_engine
+def test_a_model_trained_here_is_opened_by_the_scripts_and_the_other_way(engine, few_names, tmp_path):
+    saved = tmp_path / "model.json"
+    process = run(few_names, "--engine", engine, "--steps", 5, "--save", saved, "--samples", 3)
+    again = helpers.run("script_gpt", few_names, "--load", saved, "--steps", 0, "--samples", 3)
+    assert again.returncode == 0 and again.stdout.split("---")[2] == process.stdout.split("---")[2]
+    helpers.run("script_gpt", few_names, "--load", saved, "--steps", 5, "--save", saved)
+    process = run(few_names, "--engine", engine, "--load", saved, "--steps", 3, "--save", saved)
+    assert process.returncode == 0 and json.loads(saved.read_text())["step"] == 13
+
+
+def test_running_text_is_read_in_blocks(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be, or not to be:\nthat is the question.\n" * 40, encoding="utf-8")
+    options = ["--engine", "scalar", "--blocks", "--block-size", 8, "--batch", 2, "--steps", 5, "--validation", 0.1]
+    process = run(text, *options, "--samples", 2, "--sample-every", 5)
+    lines = process.stdout.splitlines()
+    assert process.returncode == 0 and lines[0] == "num docs: 1"
+    assert sum("validation loss" in line and "perplexity" in line for line in lines) == 5
+    assert sum(line.startswith("sample: ") for line in lines) == 1
+
+
+def test_the_blocks_of_a_step_are_the_same_whenever_it_is_asked(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefgh" * 50, encoding="utf-8")
+    options = train.parse_arguments([str(text), "--blocks", "--block-size", "5", "--validation", "0.2"])
+    data = train.load_data(options, random.Random(1), None)
+    assert data.documents(7, 3) == data.documents(7, 3) != data.documents(8, 3)
+    for document in data.documents(7, 20) + data.validation:
+        assert len(document) == 6 and document[0] == data.tokenizer.bos
+        assert data.tokenizer.decode(document) in "abcdefgh" * 3
+    assert len(data.training) == 320 and len(data.validation) == 16
+
+
+@each_engine
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(engine, few_names, tmp_path):
+    saved = tmp_path / "model.json"
+    assert run(few_names, "--engine", engine, "--steps", 3, "--save", saved, "--samples", 0).returncode == 0
+    wild = json.loads(saved.read_text())
+    for rows in wild["state_dict"].values():
+        for row in rows:
+            row[:] = [1e200 * (-1) ** i for i in range(len(row))]
+    del wild["training"]
+    (tmp_path / "wild.json").write_text(json.dumps(wild))
+    before = saved.read_bytes()
+    process = run(few_names, "--engine", engine, "--load", tmp_path / "wild.json", "--save", saved, "--steps", 5)
+    assert process.returncode == 2 and saved.read_bytes() == before
+    assert re.search(r"at step [12] the loss became (nan|-?inf): lower --learning-rate", process.stderr)
+    assert process.stderr.count("\n") == 1, process.stderr
+
+
+def test_the_figures_as_csv(few_names, tmp_path):
+    path = tmp_path / "loss.csv"
+    assert run(few_names, "--engine", "scalar", "--steps", 10, "--validation", 0.2, "--csv", path).returncode == 0
+    with open(path, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 11))
+    assert float(rows[0]["learning_rate"]) == 0.01
+    last = rows[-1]
+    assert math.exp(float(last["validation_loss"])) == pytest.approx(float(last["validation_perplexity"]))
+
+
+def test_the_loss_curve_is_a_picture(few_names, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / "loss.png"
+    process = run(few_names, "--engine", "scalar", "--steps", 10, "--validation", 0.2, "--curve", path)
+    assert process.returncode == 0 and path.read_bytes().startswith(b"\x89PNG")
+
+
+BAD = [
+    (["nowhere.txt"], "cannot read"),
+    (["--engine", "abacus"], "invalid choice"),
+    (["--batch", "0"], "--batch is 0"),
+    (["--steps", "-1"], "--steps is -1"),
+    (["--validation", "0.95"], "--validation is 0.95"),
+    (["--validation", "0.01"], "too few for --validation"),
+    (["--clip", "nan"], "--clip is nan"),
+    (["--learning-rate", "0"], "learning_rate is 0"),
+    (["--n-embd", "6"], "multiple of n_head"),
+    (["--prompt", "Å"], "not in the vocabulary"),
+    (["--save-every", "5"], "say where"),
+    (["--save", "."], "cannot save"),
+    (["--curve", "loss.txt"], ".png"),
+    (["--blocks", "--block-size", "9999"], "smaller --block-size"),
+    (["--resume", "nowhere.json"], "cannot read"),
+    (["--resume", "model.json", "--steps", "9"], "leave the others out"),
+    (["--engine", "scalar", "--dtype", "float32"], "leave --dtype out"),
+    (["--no-such-option"], "--no-such-option"),
+]
+
+
+@pytest.mark.parametrize("options, complaint", BAD)
+def test_bad_input_gets_one_line_and_writes_nothing(options, complaint, few_names, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    arguments = options if "resume" in options[0] or options[0] == "nowhere.txt" else [str(few_names), *options]
+    if "--engine" not in arguments and "resume" not in arguments[0]:
+        arguments = [*arguments, "--engine", "scalar"]
+    assert train.main(arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.count("\n") == 1 and errors.startswith("error: ") and complaint in errors
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_model_without_a_run_cannot_be_resumed(few_names, tmp_path, capsys):
+    saved = tmp_path / "model.json"
+    helpers.run("script_gpt", few_names, "--steps", 2, "--samples", 0, "--save", saved)
+    assert train.main(["--resume", str(saved)]) == 2
+    assert "start one from its weights with --load" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine, module", [("numpy", "numpy"), ("torch", "torch"), ("mlx", "mlx")])
+def test_a_missing_library_is_one_clear_line(engine, module, few_names, tmp_path):
+    (tmp_path / "hide" / module).mkdir(parents=True)
+    (tmp_path / "hide" / module / "__init__.py").write_text(f"raise ModuleNotFoundError('no', name='{module}')")
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path / "hide")}
+    process = subprocess.run(command(few_names, "--engine", engine), capture_output=True, encoding="utf-8", timeout=60,
+                             cwd=helpers.ROOT, env=environment)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith(f"error: the engine {engine} needs {module}: python3 -m pip install ")
+    assert process.stderr.count("\n") == 1
