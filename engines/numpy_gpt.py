@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
+from numpy import vecdot  # row by row, Σ a_i b_i; NumPy 2.0 or newer has it
 
 from script_gpt_refactored import GPTConfig, InputError, Tokenizer, parameter_shapes
 
@@ -36,11 +37,13 @@ from script_gpt_refactored import GPTConfig, InputError, Tokenizer, parameter_sh
 class Batch:
     """What a training step reads: the tokens of several documents, and what comes after each of them.
 
+    rows                         [rows] 0, 1, 2, ...: the number of each row
     tokens, positions, targets   [rows] whole numbers: the token, its place in its document, the token that follows it
     batch, time                  the number of documents, and the length of the longest
     slots                        [rows] where each row stands in the [batch * time] layout; None if there is no gap
     """
 
+    rows: np.ndarray
     tokens: np.ndarray
     positions: np.ndarray
     targets: np.ndarray
@@ -79,11 +82,12 @@ def make_batch(documents: Sequence[Sequence[int]], block_size: int) -> Batch:
     first = last - lengths  # and of its first, which is no answer
     asks, answers = np.ones(len(flat), bool), np.ones(len(flat), bool)
     asks[last], answers[first] = False, False
-    positions = np.arange(rows) - np.repeat(ends - lengths, lengths)
+    numbers = np.arange(rows)
+    positions = numbers - np.repeat(ends - lengths, lengths)
     slots = None
     if rows < batch * time:
         slots = np.repeat(np.arange(0, batch * time, time), lengths) + positions
-    return Batch(flat[asks], positions, flat[answers], batch, time, slots)
+    return Batch(numbers, flat[asks], positions, flat[answers], batch, time, slots)
 
 
 # ======================================================================================================================
@@ -122,7 +126,7 @@ class Embedding:
     def backward(self, d_y: np.ndarray) -> None:
         batch = self.batch
         one_hot = np.zeros((len(batch.tokens), len(self.wte.weight)), d_y.dtype)  # [rows][vocab_size]
-        one_hot[np.arange(len(batch.tokens)), batch.tokens] = 1.0
+        one_hot[batch.rows, batch.tokens] = 1.0
         np.matmul(one_hot.T, d_y, out=self.wte.gradient)
         np.add.reduce(batch.spread(d_y), axis=0, out=self.wpe.gradient[: batch.time])
         self.wpe.gradient[batch.time :] = 0.0
@@ -138,7 +142,7 @@ class RMSNorm:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x = x
-        self.scale = 1.0 / np.sqrt(np.vecdot(x, x) / x.shape[1] + self.epsilon)[:, None]  # [rows][1]
+        self.scale = 1.0 / np.sqrt(vecdot(x, x) / x.shape[1] + self.epsilon)[:, None]  # [rows][1]
         self.y = x * self.scale
         return self.y
 
@@ -146,7 +150,7 @@ class RMSNorm:
     #   ∂L/∂x_j = Σ_i G_i ∂(x_i s)/∂x_j = s G_j - (s³ x_j / n) Σ_i G_i x_i = s (G_j - y_j mean(G · y))
     # [rows][n] -> [rows][n]; the mean is taken along each row.
     def backward(self, d_y: np.ndarray) -> np.ndarray:
-        mean = np.vecdot(d_y, self.y)[:, None] / d_y.shape[1]  # [rows][1]
+        mean = vecdot(d_y, self.y)[:, None] / d_y.shape[1]  # [rows][1]
         d_x = d_y - self.y * mean
         d_x *= self.scale
         return d_x
@@ -213,7 +217,7 @@ class Attention:
         d_heads = batch.spread(self.out.backward(d_y))  # [batch][time][n_embd]
         d_heads = d_heads.reshape(batch.batch, batch.time, n_head, head_dim).swapaxes(1, 2)
         d_weights = d_heads @ self.v.swapaxes(-1, -2)
-        d_logits = d_weights - np.vecdot(self.weights, d_weights)[..., None]
+        d_logits = d_weights - vecdot(self.weights, d_weights)[..., None]
         d_logits *= self.weights
         d_qkv = np.empty((batch.batch, batch.time, 3, n_head, head_dim), d_y.dtype)
         d_q, d_k, d_v = d_qkv.transpose(2, 0, 3, 1, 4)  # views: what is written to them lands in d_qkv
@@ -264,35 +268,35 @@ class ResidualBlock:
 
 
 class CrossEntropy:
-    """The mean over rows of -ln softmax(z)[target], as logsumexp(z) - z[target]. [rows][vocab_size] -> number."""
+    """The mean over rows of -ln softmax(z)[target], as logsumexp(z) - z[target]. [rows][vocab_size] -> one number."""
 
     def parameters(self) -> list[Parameter]:
         return []
 
-    def forward(self, z: np.ndarray, targets: np.ndarray) -> float:
+    def forward(self, z: np.ndarray, batch: Batch) -> float:
         largest = row_maximum(z)  # [rows][1], taken out first, so that exp never overflows
         exponentials = z - largest
         np.exp(exponentials, out=exponentials)
         totals = row_sum(exponentials)  # [rows][1]
-        self.rows, self.targets = np.arange(len(targets)), targets
+        self.batch = batch
         exponentials /= totals
         self.probabilities = exponentials
-        self.losses = (np.log(totals) + largest)[:, 0] - z[self.rows, targets]  # [rows]
-        return float(np.add.reduce(self.losses)) / len(targets)
+        self.losses = (np.log(totals) + largest)[:, 0] - z[batch.rows, batch.targets]  # [rows]
+        return float(np.add.reduce(self.losses)) / len(z)
 
     # ∂ logsumexp(z)/∂z_j = e^z_j / Σ e^z = p_j, and z[target] has the slope 1 in itself. Of the mean over n rows:
     #   ∂L/∂z_rj = (p_rj - [j = target_r]) / n
     def backward(self) -> np.ndarray:
         d_z = self.probabilities.copy()
-        d_z[self.rows, self.targets] -= 1.0
-        d_z /= len(self.targets)
+        d_z[self.batch.rows, self.batch.targets] -= 1.0
+        d_z /= len(d_z)
         return d_z
 
 
 def row_maximum(x: np.ndarray) -> np.ndarray:
     """The largest number along the last axis. [...][n] -> [...][1].
 
-    NumPy takes maxima along a short last axis one row after the other; turned round, it takes them for all rows at once.
+    NumPy takes maxima along a short last axis row after row; turned round, it takes those of all rows at once.
     """
     turned = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)  # [n][rows]
     return np.maximum.reduce(turned, axis=0).reshape(*x.shape[:-1], 1)
@@ -374,7 +378,7 @@ class GPT:
 
     def loss(self, batch: Batch) -> float:
         """The mean cross-entropy over all rows, in nats."""
-        return self.cross_entropy.forward(self.forward(batch), batch.targets)
+        return self.cross_entropy.forward(self.forward(batch), batch)
 
     def backward(self) -> None:
         """∂loss/∂weight for every weight, into `gradients`, from what the last `loss` computed."""
@@ -471,11 +475,12 @@ class AdamW:
         np.multiply(gradient, gradient, out=work)
         work *= 1.0 - beta2
         v += work
+        # m_hat / (sqrt(v_hat) + eps), with both sides of the fraction multiplied by root: one pass less.
+        root = math.sqrt(1.0 - beta2**self.t)
         np.sqrt(v, out=work)
-        work *= 1.0 / math.sqrt(1.0 - beta2**self.t)  # sqrt(v_hat)
-        work += eps
+        work += eps * root
         np.divide(m, work, out=work)
-        work *= learning_rate / (1.0 - beta1**self.t)
+        work *= learning_rate * root / (1.0 - beta1**self.t)
         if self.weight_decay:
             self.parameters *= 1.0 - learning_rate * self.weight_decay
         self.parameters -= work
@@ -492,8 +497,8 @@ class Trainer:
     def __init__(self, config: GPTConfig, vocab_size: int, state_dict: dict, options: argparse.Namespace) -> None:
         if options.dtype not in ("float64", "float32"):
             raise InputError(f"NumPy has no dtype {options.dtype} here: use float64 or float32")
-        # The C library of Linux gives memory back to the system after every step, and asks for it anew in the next, at the
-        # price of half the time of a step; until it has once been handed back a block as large as this one.
+        # The C library of Linux gives memory back to the system after every step and asks for it anew in the next, and
+        # that can take a third of the time; until it has once been handed back a block as large as this one.
         np.empty(24 * 2**20, np.uint8)
         self.model = GPT(config, vocab_size, np.dtype(options.dtype).type)
         self.model.load_state_dict(state_dict)

@@ -32,8 +32,8 @@ from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
 
 ENGINES = {  # name: (module, what to install when it is missing)
     "scalar": ("engines.train", ""),
-    "numpy": ("engines.numpy_gpt", "numpy"),
-    "torch": ("engines.torch_gpt", "torch"),
+    "numpy": ("engines.numpy_gpt", "'numpy>=2.0'"),
+    "torch": ("engines.torch_gpt", "'torch>=2.4'"),
     "mlx": ("engines.mlx_gpt", "mlx" if sys.platform == "darwin" else "'mlx[cpu]'"),
 }
 
@@ -319,7 +319,7 @@ class Report:
             axes.plot(*zip(*self.validation), "o-", color="tab:orange", label="validation")
         axes.set(xlabel="step", ylabel="loss (nats per token)", title=f"{os.path.basename(self.options.data)}, "
                                                                       f"engine {self.options.engine}")
-        axes.legend()
+        axes.legend(loc="upper right")
         figure.tight_layout()
         figure.savefig(path, dpi=120)
         pyplot.close(figure)

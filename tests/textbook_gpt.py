@@ -108,8 +108,8 @@ def forward(token, position, keys, values, weights, n_layer, n_head):
 
 
 def run(docs, steps, samples, n_layer=1, n_embd=16, n_head=4, block_size=16, seed=42, learning_rate=0.01,
-        temperature=0.5):
-    """Trains and samples. Yields each loss (a float), then each sample (a str)."""
+        temperature=0.5, batch=1):
+    """Trains and samples. Yields each loss (a float, the mean over the tokens of a batch), then each sample (a str)."""
     sys.setrecursionlimit(100_000)  # the depth-first sort below goes as deep as the graph
     rng = random.Random(seed)
     docs = list(docs)
@@ -126,21 +126,25 @@ def run(docs, steps, samples, n_layer=1, n_embd=16, n_head=4, block_size=16, see
     parameters = [p for matrix in weights.values() for row in matrix for p in row]
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     for step in range(steps):
-        tokens = [bos] + [characters.index(c) for c in docs[step % len(docs)]] + [bos]
-        keys, values = [[] for _ in range(n_layer)], [[] for _ in range(n_layer)]
-        losses = []
-        for position in range(min(block_size, len(tokens) - 1)):
-            logits = forward(tokens[position], position, keys, values, weights, n_layer, n_head)
-            losses.append(-softmax(logits)[tokens[position + 1]].log())
-        loss = sum(losses) / len(losses)
-        loss.backward()
+        names = [docs[(step * batch + i) % len(docs)] for i in range(batch)]
+        asked, total = sum(min(block_size, len(name) + 1) for name in names), 0.0
+        for name in names:
+            tokens = [bos] + [characters.index(c) for c in name] + [bos]
+            keys, values = [[] for _ in range(n_layer)], [[] for _ in range(n_layer)]
+            losses = []
+            for position in range(min(block_size, len(tokens) - 1)):
+                logits = forward(tokens[position], position, keys, values, weights, n_layer, n_head)
+                losses.append(-softmax(logits)[tokens[position + 1]].log())
+            loss = sum(losses) / asked
+            loss.backward()
+            total += loss.data
         for i, p in enumerate(parameters):
             m[i] = 0.85 * m[i] + (1 - 0.85) * p.grad
             v[i] = 0.99 * v[i] + (1 - 0.99) * p.grad**2
             m_hat, v_hat = m[i] / (1 - 0.85 ** (step + 1)), v[i] / (1 - 0.99 ** (step + 1))
             p.data -= learning_rate * (1 - step / steps) * m_hat / (v_hat**0.5 + 1e-8)
             p.grad = 0.0
-        yield loss.data
+        yield total
     for _ in range(samples):
         tokens, text = [bos], ""
         keys, values = [[] for _ in range(n_layer)], [[] for _ in range(n_layer)]

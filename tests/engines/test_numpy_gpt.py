@@ -118,11 +118,11 @@ def test_the_embedding_alone_against_central_differences():
 
 def test_cross_entropy_alone_against_central_differences():
     rng = np.random.default_rng(0)
-    part, z, targets = numpy_gpt.CrossEntropy(), rng.normal(size=(5, 7)), np.array([0, 6, 3, 3, 1])
-    expected = slopes(lambda: part.forward(z, targets), z)
-    part.forward(z, targets)
+    part, z, batch = numpy_gpt.CrossEntropy(), rng.normal(size=(5, 7)), numpy_gpt.make_batch([[0, 6, 3, 3, 1, 6]], 8)
+    expected = slopes(lambda: part.forward(z, batch), z)
+    part.forward(z, batch)
     assert gap(part.backward(), expected) < 1e-7
-    assert part.forward(z + 1e4, targets) == pytest.approx(part.forward(z, targets))  # nothing overflows
+    assert part.forward(z + 1e4, batch) == pytest.approx(part.forward(z, batch))  # nothing overflows
 
 
 def test_every_activation_has_a_name_and_is_what_the_scalar_program_computed():
