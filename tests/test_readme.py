@@ -3,6 +3,8 @@ import doctest
 import os
 import re
 import statistics
+import subprocess
+import sys
 
 import helpers
 import pytest
@@ -49,9 +51,11 @@ def test_the_session_is_true():
 
 def test_every_option_it_shows_exists():
     shown = set(re.findall(r"(?<=[ `])--[a-z][a-z-]*", README))
-    known = helpers.run("script_gpt_educational", "--help").stdout
-    assert {"--save", "--load", "--pause"} <= shown
-    assert [option for option in shown - {"--no-index", "--quiet"} if option not in known] == []
+    known = helpers.run("script_gpt_educational", "--help").stdout + subprocess.run(
+        [sys.executable, "-m", "engines.train", "--help"], capture_output=True, encoding="utf-8", cwd=helpers.ROOT).stdout
+    assert {"--save", "--load", "--pause", "--resume"} <= shown
+    others = {"--no-index", "--quiet", "--nproc-per-node"}  # of git, pip and torchrun
+    assert [option for option in shown - others if option not in known] == []
 
 
 def test_links_resolve():
@@ -91,3 +95,26 @@ def test_what_it_says_about_the_study_guide():
     text = " ".join(README.split())
     assert f"a checklist of {items} items" in text
     assert "half of twenty cannot be seen in the loss" in text and "ten of these twenty end within 0.04" in guide
+
+
+def test_the_table_of_engines_agrees_with_itself():
+    """The bench measures; here only: the ratio lies between lowest and highest, and is that of the milliseconds."""
+    pattern = r"^\| (\w+ float\d\d) \| ([\d.,]+) \| ([\d.,]+) \(([\d.,]+), ([\d.,]+)\) \|"
+    rows = re.findall(pattern, README, re.MULTILINE)
+    slowest = float(re.search(r"^\| textbook float64 \| ([\d.,]+) \| 1 \|", README, re.MULTILINE)[1])
+    assert {row[0].split()[0] for row in rows} == {"scalar", "numpy", "torch", "mlx"}
+    for _, *figures in rows:
+        milliseconds, ratio, low, high = (float(figure.replace(",", "")) for figure in figures)
+        assert low <= ratio <= high
+        assert low * 0.8 <= slowest / milliseconds <= high * 1.25
+
+
+def test_what_it_says_about_precision_is_what_the_tests_of_the_engines_ask():
+    sources = {}
+    for name in ("numpy", "torch", "mlx"):
+        with open(os.path.join(helpers.ROOT, "tests", "engines", f"test_{name}_gpt.py"), encoding="utf-8") as file:
+            sources[name] = file.read()
+    text = " ".join(README.split())
+    assert "to 1e-10 in float64, and within 2e-5 for MLX" in text
+    assert "LIMIT = 2e-5" in sources["mlx"]
+    assert "< 1e-10" in sources["torch"] and "< 1e-10" in sources["numpy"]

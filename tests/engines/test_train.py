@@ -50,7 +50,7 @@ def test_the_default_run_on_numpy_prints_the_same_losses_and_names_as_the_scalar
     assert process.stdout == expected and expected.count("| loss ") == 1000
 
 
-@each_engine
+@pytest.mark.parametrize("engine", ENGINES[1:])
 def test_every_engine_trains_alike_with_every_option(engine, few_names):
     """Against the scalar engine, whose options are a few lines each."""
     options = [few_names, "--n-layer", 2, "--n-embd", 8, "--n-head", 2, "--steps", 8, "--batch", 3, "--accumulate", 2,
