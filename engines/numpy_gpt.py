@@ -5,9 +5,13 @@ on whole arrays and knows its own backward pass; above each `backward` stands it
 give the same logits, losses and gradients, up to the last bits of a double.
 
     from engines.numpy_gpt import GPT, make_batch
-    model = GPT(config, vocab_size)              # all weights 0: load_state_dict fills them
-    loss = model.loss(make_batch(documents, config.block_size))
-    model.backward()                             # model.gradients["layer0.attn_wq"], the shape of the weight
+    from script_gpt_refactored import GPTConfig, Tokenizer, load_checkpoint
+    saved = load_checkpoint("model.json")        # written by any of the scripts, or by engines.train, with --save
+    config, tokenizer = GPTConfig(**saved["config"]), Tokenizer(saved["vocabulary"])
+    model = GPT(config, tokenizer.vocab_size)    # all weights 0
+    model.load_state_dict(saved["state_dict"])
+    loss = model.loss(make_batch([tokenizer.encode("emma"), tokenizer.encode("ada")], config.block_size))
+    model.backward()                             # model.gradients["layer0.attn_wq"] has the shape of the weight
     model.activations()["layer0.attn.weights"]   # every number on the way, by name
 
 Letters in the comments: G is ∂L/∂y for the y that forward returned; d_x in the code is ∂L/∂x. Shapes are written
@@ -362,9 +366,13 @@ class GPT:
         self.mask = np.triu(np.full((config.block_size, config.block_size), -np.inf, dtype), k=1)
 
     def load_state_dict(self, state_dict: dict[str, list[list[float]]]) -> None:
-        """Takes the weights of a checkpoint (`load_checkpoint(path)["state_dict"]`), rows of numbers by name."""
+        """Takes the weights of a checkpoint, rows of numbers by name. Raises ValueError if they do not fit."""
+        arrays = {name: np.asarray(rows, self.dtype) for name, rows in state_dict.items()}
+        shapes = {name: weight.shape for name, weight in self.parameters.items()}
+        if {name: array.shape for name, array in arrays.items()} != shapes:
+            raise ValueError(f"the weights must have the names and shapes {shapes}")
         for name, weight in self.parameters.items():
-            weight[:] = state_dict[name]
+            weight[:] = arrays[name]
 
     def forward(self, batch: Batch) -> np.ndarray:
         """The logits of the token after each row. -> [rows][vocab_size]."""
@@ -390,7 +398,8 @@ class GPT:
     def activations(self) -> dict[str, np.ndarray]:
         """Every intermediate of the last `loss`, by name. They are kept for backward anyway, so asking costs nothing.
 
-        [rows][...] for what belongs to a token, [batch][n_head][time][...] inside attention.
+        [rows][...] for what belongs to a token, [batch][n_head][time][...] inside attention, where the times after the
+        end of a document are padding. They are the model's own arrays: copy what you want to keep.
         """
         found = {"embedding.token": self.embedding.token, "embedding.position": self.embedding.position,
                  "embedding.sum": self.norm.x, "embedding.norm": self.norm.y}

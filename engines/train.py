@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import importlib
 import json
 import math
 import os
 import random
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from typing import Iterator, Protocol, Sequence
@@ -128,15 +130,20 @@ def questions(documents: Sequence[Sequence[int]], block_size: int) -> int:
     return sum(min(block_size, len(document) - 1) for document in documents)
 
 
-def find_engine(name: str) -> type[Trainer]:
-    """The Trainer of an engine. Raises InputError that says what to install if its library is missing."""
+def find_engine(name: str, threads: int = 0) -> type[Trainer]:
+    """The Trainer of an engine, told to compute with so many threads (0: as many as its library thinks right).
+
+    Raises InputError that says what to install if its library is missing.
+    """
     module, package = ENGINES[name]
     if name == "scalar":
         return ScalarTrainer
+    if threads:  # the libraries read these when they are loaded, and OpenBLAS never again
+        os.environ.update({key: str(threads) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
     try:
         return importlib.import_module(module).Trainer
     except ImportError as error:
-        raise InputError(f"the engine {name} needs {error.name}: python3 -m pip install {package}") from error
+        raise InputError(f"the engine {name} needs {error.name}: {sys.executable} -m pip install {package}") from error
 
 
 # ======================================================================================================================
@@ -188,6 +195,12 @@ def load_data(options: argparse.Namespace, rng: random.Random, vocabulary: str |
     if cut < 1 or options.validation and cut == len(documents):
         raise InputError(f"{options.data} has {len(docs)} documents: too few for --validation {options.validation}")
     return Data(tokenizer, documents[:cut], documents[cut:], False, options.seed, options.block_size)
+
+
+def fingerprint(path: str) -> str:
+    """What tells one content of a file from another (SHA-256)."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def learning_rate(options: argparse.Namespace, step: int) -> float:
@@ -343,7 +356,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
     parser.error = refuse
     add = parser.add_argument
-    add("data", nargs="?", metavar="DATA", default=names, help="a UTF-8 text file, one document a line")
+    add("data", nargs="?", metavar="DATA", default=names,
+        help="a UTF-8 text file, one document a line; with --blocks any text")
     add("--engine", choices=ENGINES, default="numpy", help="what computes")
     add("--blocks", action="store_true", help="running text: train on blocks of it, not on its lines")
     for flag, value, meaning in (
@@ -356,24 +370,26 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("accumulate", 1, "batches whose gradients are added up for a step"),
         ("seed", default.seed, "another number, another run"),
         ("warmup", 0, "steps in which the learning rate rises"),
+        ("threads", 0, "threads for the library (0: it decides; on a busy machine 1 can be much faster)"),
         ("samples", default.num_samples, "names to invent at the end"),
         ("sample-every", 0, "also invent one every so many steps (0: never)"),
         ("validate-every", 0, "compute the validation loss every so many steps (0: ten times a run)"),
         ("save-every", 0, "save every so many steps, too (0: only at the end)"),
         ("learning-rate", default.learning_rate, "highest rate"),
-        ("weight-decay", 0.0, "AdamW's, apart from the gradient"),
-        ("clip", 0.0, "scale the gradient to this norm if it is longer (0: never)"),
+        ("weight-decay", 0.0, "AdamW's weight decay"),
+        ("clip", 0.0, "longest gradient: a longer one is scaled down to this norm (0: never)"),
         ("validation", 0.0, "share of the data held out, from its end"),
         ("temperature", default.temperature, "below 1 more typical names, above 1 stranger ones"),
     ):
         add(f"--{flag}", type=type(value), default=value, metavar="N" if isinstance(value, int) else "X", help=meaning)
     add("--schedule", choices=("linear", "constant", "cosine"), default="linear", help="how the learning rate falls")
     add("--prompt", default="", metavar="TEXT", help="what every new name starts with")
-    add("--dtype", choices=("float64", "float32", "bfloat16"), default="float64", help="precision (mlx: float32)")
+    add("--dtype", choices=("float64", "float32", "bfloat16"), default="float64",
+        help="precision; bfloat16 is for torch, and mlx always computes in float32")
     add("--device", default="cpu", help="torch: where to compute, such as cuda or mps")
     add("--compile", action="store_true", help="torch: compile the model first")
     add("--save", metavar="FILE", help="write the model here, with all that --resume needs")
-    add("--load", metavar="FILE", help="start from the weights of this model")
+    add("--load", metavar="FILE", help="start from the weights of this model; Adam starts afresh")
     add("--resume", metavar="FILE", help="go on with the run saved here; it brings all its options with it")
     add("--curve", metavar="FILE", help="draw the losses at the end (png, svg or pdf)")
     add("--csv", metavar="FILE", help="write the figures of all steps at the end")
@@ -384,12 +400,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
             raise InputError("--resume brings all its options with it: leave the others out")
         return options
     counts = ("batch", "accumulate")
-    for name in (*counts, "steps", "warmup", "samples", "sample_every", "validate_every", "save_every"):
+    for name in (*counts, "steps", "warmup", "threads", "samples", "sample_every", "validate_every", "save_every"):
         if not (name in counts) <= getattr(options, name) <= 1e9:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be a count")
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be a count, "
+                             f"{int(name in counts)} or more")
     for name, highest in (("weight_decay", 1e9), ("clip", 1e9), ("validation", 0.9)):
         if not 0 <= getattr(options, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be 0 to {highest:g}")
+    if options.engine != "torch" and (options.compile or options.device != "cpu"):
+        raise InputError(f"--device and --compile are for the engine torch: leave them out with {options.engine}")
     if options.save_every and not options.save:
         raise InputError("--save-every needs --save FILE: say where")
     options.data = os.path.abspath(options.data)
@@ -448,12 +467,15 @@ def run(options: argparse.Namespace) -> None:
         options.block_size = sizes["block_size"]
     config = GPTConfig(**sizes, learning_rate=options.learning_rate, num_steps=options.steps,
                        temperature=options.temperature, num_samples=options.samples, seed=options.seed)
-    trainer_class = find_engine(options.engine)
+    trainer_class = find_engine(options.engine, options.threads)
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if options.batch % world:
         raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
 
     rng = random.Random(options.seed)
+    gpt.load_dataset(options.data)  # refuses what cannot be read
+    if training is not None and training["data"] != fingerprint(options.data):
+        raise InputError(f"{options.data} has changed since this run began: put it back, or start anew with --load")
     data = load_data(options, rng, checkpoint["vocabulary"] if checkpoint else None)
     tokenizer = data.tokenizer
     prompt_tokens = gpt.encode_prompt(options.prompt, tokenizer, config)
@@ -478,7 +500,8 @@ def run(options: argparse.Namespace) -> None:
     def keep(step: int) -> None:
         if options.save is not None and not rank:
             save(options.save, trainer, config, tokenizer.vocabulary, before + step,
-                 {"options": vars(options), "step": step, "losses": losses, "validation": validation})
+                 {"options": vars(options), "data": fingerprint(options.data), "step": step, "losses": losses,
+                  "validation": validation})
 
     step = saved = first_step
     try:
@@ -509,9 +532,11 @@ def run(options: argparse.Namespace) -> None:
             report.write_csv(options.csv)
         if options.curve is not None:
             report.draw(options.curve)
-    print("--- new names ---")
+    print("--- new text ---" if options.blocks else "--- new names ---")
     for index in range(1, options.samples + 1):
         sample = trainer.generate(prompt_tokens, tokenizer, options.temperature, rng)
+        if options.blocks:  # a sample has lines of its own
+            sample = "\n" + textwrap.indent(sample, "    ")
         print(f"sample {index:2d}: {sample}", flush=True)
 
 

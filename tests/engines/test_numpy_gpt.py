@@ -198,3 +198,19 @@ def test_a_batch_needs_something_to_predict():
     for documents in ([], [[26]], [[26, 1], [26]]):
         with pytest.raises(ValueError, match="at least two tokens"):
             numpy_gpt.make_batch(documents, 16)
+
+
+def test_weights_of_another_model_are_refused():
+    model = numpy_gpt.GPT(gpt.GPTConfig(), VOCAB_SIZE)
+    for sizes in (dict(n_embd=8), dict(n_layer=2)):
+        with pytest.raises(ValueError, match="names and shapes"):
+            model.load_state_dict(scalar.weights(gpt.GPTConfig(**sizes)))
+
+
+def test_the_example_in_the_docstring_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    helpers.run("script_gpt", "--steps", 1, "--samples", 0, "--save", "model.json", cwd=tmp_path)
+    example = "".join(line[4:] + "\n" for line in numpy_gpt.__doc__.splitlines() if line.startswith("    "))
+    names = {}
+    exec(example, names)
+    assert 3 < names["loss"] < 4 and names["model"].gradients["layer0.attn_wq"].any()

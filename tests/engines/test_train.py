@@ -191,6 +191,8 @@ BAD = [
     (["--resume", "nowhere.json"], "cannot read"),
     (["--resume", "model.json", "--steps", "9"], "leave the others out"),
     (["--engine", "scalar", "--dtype", "float32"], "leave --dtype out"),
+    (["--engine", "scalar", "--device", "cuda"], "are for the engine torch"),
+    (["--engine", "scalar", "--compile"], "are for the engine torch"),
     (["--no-such-option"], "--no-such-option"),
 ]
 
@@ -208,6 +210,15 @@ def test_bad_input_gets_one_line_and_writes_nothing(options, complaint, few_name
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_a_run_is_not_resumed_on_other_data(few_names, tmp_path, capsys):
+    saved = tmp_path / "model.json"
+    run(few_names, "--engine", "scalar", "--steps", 3, "--save", saved)
+    with open(few_names, "a", encoding="utf-8") as file:
+        file.write("zara\n")
+    assert train.main(["--resume", str(saved)]) == 2
+    assert "has changed since this run began" in capsys.readouterr().err
+
+
 def test_a_model_without_a_run_cannot_be_resumed(few_names, tmp_path, capsys):
     saved = tmp_path / "model.json"
     helpers.run("script_gpt", few_names, "--steps", 2, "--samples", 0, "--save", saved)
@@ -223,5 +234,5 @@ def test_a_missing_library_is_one_clear_line(engine, module, few_names, tmp_path
     process = subprocess.run(command(few_names, "--engine", engine), capture_output=True, encoding="utf-8", timeout=60,
                              cwd=helpers.ROOT, env=environment)
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr.startswith(f"error: the engine {engine} needs {module}: python3 -m pip install ")
+    assert process.stderr.startswith(f"error: the engine {engine} needs {module}: {sys.executable} -m pip install ")
     assert process.stderr.count("\n") == 1
