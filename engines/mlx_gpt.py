@@ -5,7 +5,7 @@
     load_state_dict(model, load_checkpoint("model.json")["state_dict"])
     loss, gradients = nn.value_and_grad(model, lambda *batch: model.loss(*batch))(*pad(documents, config.block_size))
 
-On Apple silicon it runs on the GPU; elsewhere on the CPU (`mlx[cpu]`). MLX computes in float32.
+On Apple silicon it runs on the GPU; on Linux, with `mlx[cpu]`, on the CPU. Here it computes in float32.
 
 Needs the optional group mlx: python3 -m pip install "mlx[cpu]"   (on a Mac: mlx)
 """
@@ -124,7 +124,7 @@ class Trainer:
 
     def __init__(self, config: GPTConfig, vocab_size: int, weights: dict, options: argparse.Namespace) -> None:
         if options.dtype not in ("float64", "float32"):
-            raise InputError(f"MLX has no dtype {options.dtype} here: leave --dtype out, it computes in float32")
+            raise InputError(f"MLX computes in float32 here, not {options.dtype}: leave --dtype out")
         self.model = GPT(config, vocab_size)
         load_state_dict(self.model, weights)
         self.optimizer = optim.AdamW(config.learning_rate, betas=[config.beta1, config.beta2], eps=config.eps_adam,
@@ -134,13 +134,14 @@ class Trainer:
         self.clip = options.clip
 
     def step(self, parts: Sequence[Sequence[Sequence[int]]], learning_rate: float) -> float:
+        block_size = self.model.config.block_size
+        tokens = sum(min(block_size, len(document) - 1) for documents in parts for document in documents)
         total, gradients = mx.zeros(()), None
-        tokens = 0.0
         for documents in parts:
-            batch = pad(documents, self.model.config.block_size)
-            loss, gradient = self.loss_and_gradient(*batch)
-            total, tokens = total + loss, tokens + batch[2].sum().item()
+            loss, gradient = self.loss_and_gradient(*pad(documents, block_size))
+            total = total + loss
             gradients = gradient if gradients is None else tree_map(mx.add, gradients, gradient)
+            mx.eval(total, gradients)  # MLX computes only what is asked for: now the memory of this part is free again
         gradients = tree_map(lambda gradient: gradient / tokens, gradients)
         if self.clip:
             gradients, _ = optim.clip_grad_norm(gradients, self.clip)
@@ -165,5 +166,7 @@ class Trainer:
 
     def load_optimizer_state(self, state: dict) -> None:
         kept = dict(tree_flatten(self.optimizer.state))
-        self.optimizer.state = tree_unflatten([(name, mx.array(value, dtype=kept[name].dtype))
-                                               for name, value in state.items()])
+        restored = {name: mx.array(value, dtype=kept[name].dtype) for name, value in state.items()}
+        if any(restored[name].shape != value.shape for name, value in kept.items()):
+            raise ValueError("Adam's means must have the shapes of the weights")
+        self.optimizer.state = tree_unflatten(list(restored.items()))

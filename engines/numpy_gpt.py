@@ -14,9 +14,12 @@ give the same logits, losses and gradients, up to the last bits of a double.
     model.backward()                             # model.gradients["layer0.attn_wq"] has the shape of the weight
     model.activations()["layer0.attn.weights"]   # every number on the way, by name
 
-Letters in the comments: G is ∂L/∂y for the y that forward returned; d_x in the code is ∂L/∂x. Shapes are written
-[rows][n_embd]. A *row* is one real token: the tokens of all documents of a batch stand in one array, one after another,
-without padding. Only attention, which looks along a document, lays them out as [batch][time].
+Letters in the comments: L is the loss. G is ∂L/∂y for the y that forward returned, in the code d_y; and ∂L/∂x is d_x.
+[a = b] is 1 if a equals b, else 0. The chain rule adds up over all ways from x to L: ∂L/∂x = Σ G ∂y/∂x over every y
+that x acts on.
+
+Shapes are written [rows][n_embd]. A *row* is one real token: the tokens of all documents of a batch stand in one array,
+one after another, without padding. Only attention, which looks along a document, lays them out as [batch][time].
 """
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ def make_batch(documents: Sequence[Sequence[int]], block_size: int) -> Batch:
 
 
 # ======================================================================================================================
-# Components: each has forward, backward and parameters; forward keeps what backward needs
+# Components: each has forward, backward and parameters; forward keeps what backward needs, and what `activations` shows
 # ======================================================================================================================
 
 
@@ -123,14 +126,14 @@ class Embedding:
         self.position = self.wpe.weight[batch.positions]
         return self.token + self.position
 
-    # A row of wte is added wherever its token stands, so its gradient is the sum of G over those rows. Written with
-    # E[r][v] = 1 if row r holds token v, else 0, the forward pass is y = E wte: a linear layer, and so
-    #   ∂L/∂wte = Eᵀ G     [vocab_size][n_embd]
-    # For wpe the rows with the same position are the same column of the [batch][time] layout: sum over the batch.
+    # y_r = wte[token_r] + wpe[position_r]. With E_rv = [row r holds token v], y_rj = Σ_v E_rv wte_vj + ..., so
+    #   ∂L/∂wte_vj = Σ_r E_rv G_rj     ∂L/∂wte = Eᵀ G     [vocab_size][n_embd]
+    # Each token's row gets the sum of G over the rows where it stands. wpe likewise, by position: in the [batch][time]
+    # layout a position is a column, padded with 0, so it is the sum over the documents; what none reaches gets 0.
     def backward(self, d_y: np.ndarray) -> None:
         batch = self.batch
         one_hot = np.zeros((len(batch.tokens), len(self.wte.weight)), d_y.dtype)  # [rows][vocab_size]
-        one_hot[batch.rows, batch.tokens] = 1.0
+        one_hot[batch.rows, batch.tokens] = 1.0  # in each row r, the place of its token
         np.matmul(one_hot.T, d_y, out=self.wte.gradient)
         np.add.reduce(batch.spread(d_y), axis=0, out=self.wpe.gradient[: batch.time])
         self.wpe.gradient[batch.time :] = 0.0
@@ -150,9 +153,10 @@ class RMSNorm:
         self.y = x * self.scale
         return self.y
 
-    # In a row, with n numbers: ∂s/∂x_j = -½ s³ · 2 x_j / n = -s³ x_j / n. So
-    #   ∂L/∂x_j = Σ_i G_i ∂(x_i s)/∂x_j = s G_j - (s³ x_j / n) Σ_i G_i x_i = s (G_j - y_j mean(G · y))
-    # [rows][n] -> [rows][n]; the mean is taken along each row.
+    # In a row of n numbers let u = mean(x²) + epsilon, s = u^(-1/2), with the slopes ∂u/∂x_j = 2 x_j / n and
+    # ds/du = -½ u^(-3/2) = -½ s³. Together ∂s/∂x_j = -s³ x_j / n.
+    # y_i = x_i s depends on x_j directly, if i = j, and through s: ∂y_i/∂x_j = [i = j] s + x_i ∂s/∂x_j. So
+    #   ∂L/∂x_j = s G_j - (s³ x_j / n) Σ_i G_i x_i = s (G_j - y_j mean_i(G_i y_i))     since s x = y, used twice
     def backward(self, d_y: np.ndarray) -> np.ndarray:
         mean = vecdot(d_y, self.y)[:, None] / d_y.shape[1]  # [rows][1]
         d_x = d_y - self.y * mean
@@ -173,7 +177,8 @@ class Linear:
         self.x = x
         return x @ self.w.weight.T
 
-    # y_ri = Σ_j x_rj W_ij, so
+    # y_ri = Σ_j x_rj W_ij. W_ij acts on y_ri in every row r, with slope x_rj; x_rj acts on every y_ri of its own row,
+    # with slope W_ij. So
     #   ∂L/∂W_ij = Σ_r G_ri x_rj     ∂L/∂W = Gᵀ x     [n_out][n_in]
     #   ∂L/∂x_rj = Σ_i G_ri W_ij     ∂L/∂x = G W      [rows][n_in]
     def backward(self, d_y: np.ndarray) -> np.ndarray:
@@ -203,7 +208,7 @@ class Attention:
         qkv = batch.spread(self.qkv.forward(x))  # [batch][time][3 n_embd]
         qkv = qkv.reshape(batch.batch, batch.time, 3, self.n_head, -1).transpose(2, 0, 3, 1, 4)
         self.q, self.k, self.v = qkv  # [batch][n_head][time][head_dim] each
-        self.scaled = self.q / math.sqrt(self.q.shape[-1])  # Q / √d: fewer numbers to divide than Q Kᵀ has
+        self.scaled = self.q / math.sqrt(self.q.shape[-1])  # Q / √d, in place of dividing Q Kᵀ
         self.logits = self.scaled @ self.k.swapaxes(-1, -2)  # [batch][n_head][time][time]
         self.logits += mask
         self.weights = softmax(self.logits)
@@ -211,11 +216,13 @@ class Attention:
         self.heads = batch.gather(heads.swapaxes(1, 2))  # [rows][n_embd], the heads side by side
         return self.out.forward(self.heads)
 
-    # For one head of one document, with A = softmax(S), S = Q Kᵀ / √d + mask, O = A V, and G = ∂L/∂O [time][head_dim]:
-    #   ∂L/∂V = Aᵀ G          each value gets G from every token that took it, by the weight it was taken with
-    #   ∂L/∂A = G Vᵀ          [time][time]
-    #   ∂L/∂S_tu = A_tu (∂L/∂A_tu - Σ_w A_tw ∂L/∂A_tw)     the slope of softmax, row by row; 0 where A is 0
-    #   ∂L/∂Q = ∂L/∂S K / √d          ∂L/∂K = (∂L/∂S)ᵀ Q / √d
+    # For one head of one document: Q, K, V [time][head_dim], S = Q Kᵀ / √d + mask, A = softmax(S) row by row, O = A V.
+    # Let D = ∂L/∂O, in the code d_heads.
+    #   O_ti = Σ_u A_tu V_ui              ∂L/∂V = Aᵀ D     ∂L/∂A = D Vᵀ     (as in Linear)
+    #   A_tw = e^S_tw / Σ_v e^S_tv        ∂A_tw/∂S_tu = A_tw ([w = u] - A_tu), and summed over w
+    #                                     ∂L/∂S_tu = A_tu (∂L/∂A_tu - Σ_w A_tw ∂L/∂A_tw): 0 where A is 0
+    #   S_tu = Σ_i Q_ti K_ui / √d         ∂L/∂Q = ∂L/∂S K / √d     ∂L/∂K = (∂L/∂S)ᵀ Q / √d
+    # Rows of padding have D = 0, and no real row looks at them: they add nothing.
     def backward(self, d_y: np.ndarray) -> np.ndarray:
         batch, (_, n_head, _, head_dim) = self.batch, self.q.shape
         d_heads = batch.spread(self.out.backward(d_y))  # [batch][time][n_embd]
@@ -240,7 +247,8 @@ class MLP:
     def parameters(self) -> list[Parameter]:
         return self.fc1.parameters() + self.fc2.parameters()
 
-    def forward(self, x: np.ndarray, *_: object) -> np.ndarray:
+    def forward(self, x: np.ndarray, batch: Batch, mask: np.ndarray) -> np.ndarray:
+        """Takes what attention takes, so that a ResidualBlock can hold either; it needs only x."""
         self.before_relu = self.fc1.forward(x)  # [rows][4 n_embd]
         self.hidden = np.maximum(self.before_relu, 0.0)
         return self.fc2.forward(self.hidden)
@@ -288,8 +296,9 @@ class CrossEntropy:
         self.losses = (np.log(totals) + largest)[:, 0] - z[batch.rows, batch.targets]  # [rows]
         return float(np.add.reduce(self.losses)) / len(z)
 
-    # ∂ logsumexp(z)/∂z_j = e^z_j / Σ e^z = p_j, and z[target] has the slope 1 in itself. Of the mean over n rows:
-    #   ∂L/∂z_rj = (p_rj - [j = target_r]) / n
+    # The loss of a row is ln Σ_j e^z_rj - z_r[target], with the slopes e^z_rj / Σ e^z_r = p_rj, less 1 at the target.
+    # Of the mean over R rows:
+    #   ∂L/∂z_rj = (p_rj - [j = target_r]) / R
     def backward(self) -> np.ndarray:
         d_z = self.probabilities.copy()
         d_z[self.batch.rows, self.batch.targets] -= 1.0
@@ -396,7 +405,7 @@ class GPT:
         self.embedding.backward(self.norm.backward(d_x))
 
     def activations(self) -> dict[str, np.ndarray]:
-        """Every intermediate of the last `loss`, by name. They are kept for backward anyway, so asking costs nothing.
+        """Every array between tokens and loss, by name, as the last `loss` left it. Not asking costs nothing.
 
         [rows][...] for what belongs to a token, [batch][n_head][time][...] inside attention, where the times after the
         end of a document are padding. They are the model's own arrays: copy what you want to keep.
@@ -466,7 +475,7 @@ class GPT:
 
 class AdamW:
     """Adam (Kingma and Ba, 2015) on one long vector; with weight decay apart from the gradient (Loshchilov and Hutter,
-    2019). With weight_decay 0 it is the Adam of the scalar program, operation by operation but for their order."""
+    2019). With weight_decay 0 it is the Adam of the scalar program, but for rounding."""
 
     def __init__(self, parameters: np.ndarray, config: GPTConfig, weight_decay: float = 0.0) -> None:
         self.parameters, self.config, self.weight_decay = parameters, config, weight_decay
@@ -484,7 +493,7 @@ class AdamW:
         np.multiply(gradient, gradient, out=work)
         work *= 1.0 - beta2
         v += work
-        # m_hat / (sqrt(v_hat) + eps), with both sides of the fraction multiplied by root: one pass less.
+        # With root = sqrt(1 - beta2^t), m_hat / (sqrt(v_hat) + eps) is root / (1 - beta1^t) * m / (sqrt(v) + eps root).
         root = math.sqrt(1.0 - beta2**self.t)
         np.sqrt(v, out=work)
         work += eps * root
@@ -506,8 +515,8 @@ class Trainer:
     def __init__(self, config: GPTConfig, vocab_size: int, state_dict: dict, options: argparse.Namespace) -> None:
         if options.dtype not in ("float64", "float32"):
             raise InputError(f"NumPy has no dtype {options.dtype} here: use float64 or float32")
-        # The C library of Linux gives memory back to the system after every step and asks for it anew in the next, and
-        # that can take a third of the time; until it has once been handed back a block as large as this one.
+        # glibc, the C library of most Linuxes, asks the system for memory for every array above 128 kB, and gives it
+        # back at once. Freeing one large block raises that limit to its size: a quarter less time for 64 names a step.
         np.empty(24 * 2**20, np.uint8)
         self.model = GPT(config, vocab_size, np.dtype(options.dtype).type)
         self.model.load_state_dict(state_dict)
@@ -526,11 +535,10 @@ class Trainer:
                 model.backward()
                 if len(batches) > 1:
                     gradient += share * model.flat_gradient
-        if self.clip:
-            norm = math.sqrt(np.vdot(gradient, gradient))
+            norm = math.sqrt(vecdot(gradient, gradient)) if self.clip else 0.0
             if norm > self.clip:
                 gradient *= self.clip / norm
-        self.optimizer.step(gradient, learning_rate)
+            self.optimizer.step(gradient, learning_rate)
         return loss
 
     def losses(self, documents: Sequence[Sequence[int]]) -> float:
@@ -549,5 +557,7 @@ class Trainer:
         return {"t": self.optimizer.t, "m": self.optimizer.m.tolist(), "v": self.optimizer.v.tolist()}
 
     def load_optimizer_state(self, state: dict) -> None:
-        self.optimizer.t = state["t"]
-        self.optimizer.m[:], self.optimizer.v[:] = state["m"], state["v"]
+        m, v = (np.asarray(state[name], self.model.dtype) for name in ("m", "v"))
+        if m.shape != v.shape or m.shape != self.optimizer.m.shape:
+            raise ValueError("Adam's means must be as many as the weights")
+        self.optimizer.t, self.optimizer.m[:], self.optimizer.v[:] = state["t"], m, v

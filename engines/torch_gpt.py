@@ -6,14 +6,16 @@
     loss = model.loss(*pad(documents, config.block_size)) / number_of_tokens
     loss.backward()                              # model.layer0.attn_wq.weight.grad
 
-Runs on any device. What the scalar program does token by token is done here for whole documents at once, so attention
-needs a mask (`is_causal=True`). In float64 the logits, losses and gradients are the scalar program's to about 1e-15.
+Runs on any device that torch knows. What the scalar program does token by token is done here for whole documents at
+once, so attention needs a mask (`is_causal=True`). In float64 the logits, losses and gradients are the scalar program's
+to about 1e-15.
 
 Needs the optional group torch: python3 -m pip install torch
 """
 from __future__ import annotations
 
 import argparse
+import atexit
 import math
 import os
 import random
@@ -118,7 +120,7 @@ def generate(
     tokens = list(prompt_tokens)
     device = model.lm_head.weight.device
     while len(tokens) <= model.config.block_size:
-        logits = model(torch.tensor([tokens], device=device))[0, -1].double().cpu()
+        logits = model(torch.tensor([tokens], device=device))[0, -1].cpu().double()
         probabilities = torch.softmax(logits / temperature, dim=-1)
         if not math.isfinite(probabilities.sum()):
             raise InputError("the probabilities are not finite: this model cannot be used, load another")
@@ -137,11 +139,18 @@ class Trainer:
     def __init__(self, config: GPTConfig, vocab_size: int, weights: dict, options: argparse.Namespace) -> None:
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.device = options.device
+        if self.world > 1 and self.device == "cuda":
+            self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"torch cannot use {self.device} ({str(error).splitlines()[0]}): try another") from error
+        if self.device.startswith("mps") and options.dtype == "float64":
+            raise InputError("mps has no float64: add --dtype float32")
         if self.world > 1:
             torch.distributed.init_process_group("nccl" if self.device.startswith("cuda") else "gloo")
-            if self.device == "cuda":
-                self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        # With bfloat16 the weights stay float32, and the arithmetic of the forward pass is done in bfloat16.
+            atexit.register(torch.distributed.destroy_process_group)
+        # With bfloat16 the weights stay float32; in training, matrix products and attention are done in bfloat16.
         self.autocast = options.dtype == "bfloat16"
         self.model = GPT(config, vocab_size)
         self.model.to(self.device, torch.float64 if options.dtype == "float64" else torch.float32)
@@ -157,7 +166,7 @@ class Trainer:
     def step(self, parts: Sequence[Sequence[Sequence[int]]], learning_rate: float) -> float:
         block_size = self.model.config.block_size
         tokens = sum(min(block_size, len(document) - 1) for documents in parts for document in documents)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.zeros((), dtype=self.model.lm_head.weight.dtype, device=self.device)
         for documents in parts:
             loss = self._loss(documents[self.rank :: self.world]) / tokens
             (loss * self.world).backward()  # DistributedDataParallel divides by the number of processes
@@ -194,11 +203,12 @@ class Trainer:
 
     def load_optimizer_state(self, state: dict) -> None:
         for name, parameter in self.model.named_parameters():
-            if name in state:
-                self.optimizer.state[parameter] = {
-                    key: torch.tensor(value) if key == "step" else torch.tensor(value).to(parameter)
-                    for key, value in state[name].items()
-                }
+            wide = {key: torch.tensor(value, dtype=torch.float64) for key, value in state[name].items()}
+            if any(value.shape != parameter.shape for key, value in wide.items() if key != "step"):
+                raise ValueError("Adam's means must have the shapes of the weights")
+            self.optimizer.state[parameter] = {
+                key: value.float() if key == "step" else value.to(parameter) for key, value in wide.items()
+            }
 
 
 class _Loss(nn.Module):

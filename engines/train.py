@@ -1,14 +1,14 @@
 """One trainer for every engine: python -m engines.train --engine scalar|numpy|torch|mlx [DATA] [options]
 
 With no options and one document a step it is the program of the three scripts: the same documents, the same initial
-weights, the same lines and the same names, only faster. On top of that: batches, gradient accumulation, learning-rate
-schedules, weight decay, clipping, validation, running text (--blocks), a loss curve, and --resume, which goes on as if
-the run had never stopped.
+weights, the same lines and the same names, only faster (MLX, in float32, may differ in the last digit). On top of that:
+batches, gradient accumulation, learning-rate schedules, weight decay, clipping, validation, running text (--blocks), a
+loss curve, and --resume, which goes on as if the run had never stopped.
 
     python -m engines.train --engine numpy                                 the default run, in a fraction of a second
     python -m engines.train --engine torch my.txt --blocks --n-embd 64 --block-size 64 --batch 32 --validation 0.1
     python -m engines.train --engine numpy --steps 5000 --save model.json --save-every 500
-    python -m engines.train --resume model.json                            after a Ctrl-C, a crash, or a power cut
+    python -m engines.train --resume model.json                            after a Ctrl-C, or a crash
 
 A checkpoint written here is one of the project: the scripts and every engine open it. Under the key "training" it also
 holds what --resume needs.
@@ -19,15 +19,17 @@ import argparse
 import csv
 import hashlib
 import importlib
+import importlib.util
 import json
 import math
 import os
 import random
+import signal
 import sys
 import textwrap
 import time
 from dataclasses import dataclass
-from typing import Iterator, Protocol, Sequence
+from typing import IO, Callable, Iterator, Protocol, Sequence
 
 import script_gpt_refactored as gpt
 from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
@@ -38,6 +40,8 @@ ENGINES = {  # name: (module, what to install when it is missing)
     "torch": ("engines.torch_gpt", "'torch>=2.4'"),
     "mlx": ("engines.mlx_gpt", "mlx" if sys.platform == "darwin" else "'mlx[cpu]'"),
 }
+
+SCHEDULES, DTYPES = ("linear", "constant", "cosine"), ("float64", "float32", "bfloat16")
 
 # ======================================================================================================================
 # Engines
@@ -122,6 +126,8 @@ class ScalarTrainer:
         return {"t": self.optimizer.t, "m": self.optimizer.m, "v": self.optimizer.v}
 
     def load_optimizer_state(self, state: dict) -> None:
+        if not len(state["m"]) == len(state["v"]) == len(self.optimizer.m):
+            raise ValueError("Adam's means must be as many as the weights")
         self.optimizer.t, self.optimizer.m, self.optimizer.v = state["t"], state["m"], state["v"]
 
 
@@ -180,12 +186,16 @@ def load_data(options: argparse.Namespace, rng: random.Random, vocabulary: str |
     if options.blocks:
         with open(options.data, encoding="utf-8-sig") as file:
             text = file.read()
+        unknown = sorted(set(text) - set(vocabulary)) if vocabulary is not None else []
+        if unknown:
+            raise InputError(f"{options.data} has {''.join(unknown[:20])!r}, which the loaded model does not know")
         tokenizer = Tokenizer(vocabulary if vocabulary is not None else "".join(sorted(set(text))))
         tokens = tokenizer.encode(text)[1:-1]
         cut = len(tokens) - int(len(tokens) * options.validation)
         size = options.block_size
         if min(cut, len(tokens) - cut if options.validation else cut) < size:
-            raise InputError(f"{options.data} is shorter than a block of {size}: choose a smaller --block-size")
+            raise InputError(f"{options.data} is shorter than a block of {size}, or the part of it that is held out: "
+                             f"choose a smaller --block-size")
         held_out = [[tokenizer.bos, *tokens[i : i + size]] for i in range(cut, len(tokens) - size + 1, size)]
         return Data(tokenizer, tokens[:cut], held_out, True, options.seed, size)
     rng.shuffle(docs)
@@ -219,8 +229,6 @@ def learning_rate(options: argparse.Namespace, step: int) -> float:
 
 def save(path: str, trainer: Trainer, config: GPTConfig, vocabulary: str, step: int, training: dict) -> None:
     """A checkpoint of the project with one more key, written whole or not at all. Raises InputError."""
-    path = os.path.realpath(path)
-    temporary = gpt.temporary_name(path)
     checkpoint = {
         "format": gpt.CHECKPOINT_FORMAT,
         "config": {name: getattr(config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
@@ -230,11 +238,22 @@ def save(path: str, trainer: Trainer, config: GPTConfig, vocabulary: str, step: 
         "training": {**training, "optimizer": trainer.optimizer_state()},
     }
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(checkpoint, file, allow_nan=False)
+        write_whole(path, lambda file: json.dump(checkpoint, file, allow_nan=False))
+    except ValueError as error:
+        raise InputError(f"after step {training['step']} the weights are not finite: lower --learning-rate, or add "
+                         f"--clip 1. {path} is as it was") from error
+
+
+def write_whole(path: str, write: Callable[[IO], None], mode: str = "w") -> None:
+    """A file written beside `path` and then renamed onto it: there whole, or as before. Raises InputError."""
+    path = os.path.realpath(path)
+    temporary = gpt.temporary_name(path)
+    try:
+        with open(temporary, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+            write(file)
         os.replace(temporary, path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot save to {path} ({error}): what was there before is still there") from error
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror}): it is as it was, choose another place") from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -244,14 +263,36 @@ def load(path: str) -> dict:
     """A checkpoint, checked as the scripts check it; with what `save` added, if it was written here."""
     checkpoint = gpt.load_checkpoint(path)
     training = checkpoint.get("training")
-    if training is not None and not isinstance(training, dict):
-        raise InputError(f"{path} is not a sound checkpoint (training must be a table): name a file written by --save")
+    if training is not None and not is_whole(training):
+        raise InputError(f"{path} holds a run that is not whole: name a file written by --save")
     return checkpoint
+
+
+def is_whole(training: object) -> bool:
+    """Whether this is what `save` writes: the keys, options that could have been given, and a loss for every step."""
+    keys = {"options", "data", "step", "losses", "validation", "optimizer"}
+    if not isinstance(training, dict) or set(training) != keys:
+        return False
+    step, losses, validation, options = (training[key] for key in ("step", "losses", "validation", "options"))
+    try:
+        if set(options) != set(vars(parse_arguments([]))):
+            return False
+        check_options(argparse.Namespace(**options))
+    except (TypeError, AttributeError, InputError):
+        return False
+    return (type(step) is int and isinstance(losses, list) and len(losses) == step <= options["steps"]
+            and all(type(loss) is float for loss in losses)
+            and isinstance(validation, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in validation))
 
 
 # ======================================================================================================================
 # Report
 # ======================================================================================================================
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss: the model is as uncertain as in a fair choice among so many tokens."""
+    return math.exp(loss) if loss < 709 else math.inf
 
 
 class Report:
@@ -263,11 +304,8 @@ class Report:
     def __init__(self, options: argparse.Namespace, first_step: int, losses: list, validation: list) -> None:
         self.options, self.losses, self.validation = options, losses, validation
         self.started, self.first_step, self.tokens, self.bar = time.perf_counter(), first_step, 0, None
-        if sys.stdout.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise InputError("the progress bar needs tqdm: python3 -m pip install tqdm, or add | cat") from error
+        if sys.stdout.isatty() and importlib.util.find_spec("tqdm"):  # without it: a line for each step
+            from tqdm import tqdm
             self.bar = tqdm(total=options.steps, initial=first_step, unit="step", file=sys.stdout, dynamic_ncols=True)
 
     def step(self, step: int, loss: float, tokens: int) -> None:
@@ -287,7 +325,7 @@ class Report:
 
     def validated(self, step: int, loss: float) -> None:
         self.validation.append([step, loss])
-        figures = f"validation loss {loss:.4f}, perplexity {math.exp(loss):.2f}"
+        figures = f"validation loss {loss:.4f}, perplexity {perplexity(loss):.2f}"
         self.say(f"step {step:4d} / {self.options.steps:4d} | {figures}")
 
     def tokens_per_second(self) -> float:
@@ -307,12 +345,11 @@ class Report:
     def write_csv(self, path: str) -> None:
         """step, learning rate, loss; and at some steps the validation loss and its perplexity."""
         held_out = {step: loss for step, loss in self.validation}
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["step", "learning_rate", "loss", "validation_loss", "validation_perplexity"])
-            for step, loss in enumerate(self.losses, start=1):
-                checked = [held_out[step], math.exp(held_out[step])] if step in held_out else ["", ""]
-                rows.writerow([step, learning_rate(self.options, step - 1), loss, *checked])
+        rows = [["step", "learning_rate", "loss", "validation_loss", "validation_perplexity"]]
+        for step, loss in enumerate(self.losses, start=1):
+            checked = [held_out[step], perplexity(held_out[step])] if step in held_out else ["", ""]
+            rows.append([step, learning_rate(self.options, step - 1), loss, *checked])
+        write_whole(path, lambda file: csv.writer(file).writerows(rows))
 
     def draw(self, path: str) -> None:
         """The losses as dots, their mean over the last hundred steps as a line, the validation losses on top."""
@@ -330,11 +367,12 @@ class Report:
         axes.plot(steps, means, color="tab:blue", label="mean of the last 100 steps")
         if self.validation:
             axes.plot(*zip(*self.validation), "o-", color="tab:orange", label="validation")
-        axes.set(xlabel="step", ylabel="loss (nats per token)", title=f"{os.path.basename(self.options.data)}, "
-                                                                      f"engine {self.options.engine}")
+        axes.set(xlabel="step", ylabel="loss (nats per token)")
+        axes.set_title(f"{os.path.basename(self.options.data)}, engine {self.options.engine}", parse_math=False)
         axes.legend(loc="upper right")
         figure.tight_layout()
-        figure.savefig(path, dpi=120)
+        kind = os.path.splitext(path)[1][1:].lower()
+        write_whole(path, lambda file: figure.savefig(file, dpi=120, format=kind), "wb")
         pyplot.close(figure)
 
 
@@ -367,7 +405,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("block-size", default.block_size, "longest context, in tokens"),
         ("steps", default.num_steps, "training steps"),
         ("batch", 1, "documents or blocks computed at once"),
-        ("accumulate", 1, "batches whose gradients are added up for a step"),
+        ("accumulate", 1, "batches computed one after the other for one step"),
         ("seed", default.seed, "another number, another run"),
         ("warmup", 0, "steps in which the learning rate rises"),
         ("threads", 0, "threads for the library (0: it decides; on a busy machine 1 can be much faster)"),
@@ -382,14 +420,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("temperature", default.temperature, "below 1 more typical names, above 1 stranger ones"),
     ):
         add(f"--{flag}", type=type(value), default=value, metavar="N" if isinstance(value, int) else "X", help=meaning)
-    add("--schedule", choices=("linear", "constant", "cosine"), default="linear", help="how the learning rate falls")
+    add("--schedule", choices=SCHEDULES, default="linear", help="how the learning rate falls")
     add("--prompt", default="", metavar="TEXT", help="what every new name starts with")
-    add("--dtype", choices=("float64", "float32", "bfloat16"), default="float64",
+    add("--dtype", choices=DTYPES, default="float64",
         help="precision; bfloat16 is for torch, and mlx always computes in float32")
     add("--device", default="cpu", help="torch: where to compute, such as cuda or mps")
     add("--compile", action="store_true", help="torch: compile the model first")
     add("--save", metavar="FILE", help="write the model here, with all that --resume needs")
-    add("--load", metavar="FILE", help="start from the weights of this model; Adam starts afresh")
+    add("--load", metavar="FILE",
+        help="start from the weights of this model, on the documents that come next; Adam starts afresh")
     add("--resume", metavar="FILE", help="go on with the run saved here; it brings all its options with it")
     add("--curve", metavar="FILE", help="draw the losses at the end (png, svg or pdf)")
     add("--csv", metavar="FILE", help="write the figures of all steps at the end")
@@ -399,11 +438,24 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         if given != (1 if any(a.startswith("--resume=") for a in arguments or sys.argv) else 2):
             raise InputError("--resume brings all its options with it: leave the others out")
         return options
+    options.data = os.path.abspath(options.data)
+    for name in ("save", "curve", "csv"):
+        if getattr(options, name) is not None:
+            setattr(options, name, os.path.abspath(getattr(options, name)))
+    check_options(options)
+    return options
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises InputError for what cannot be. (The sizes and rates of the model are checked by GPTConfig.)"""
     counts = ("batch", "accumulate")
+    for name, choices in (("engine", ENGINES), ("schedule", SCHEDULES), ("dtype", DTYPES)):
+        if getattr(options, name) not in choices:
+            raise InputError(f"--{name} cannot be {getattr(options, name)}: choose from {', '.join(choices)}")
     for name in (*counts, "steps", "warmup", "threads", "samples", "sample_every", "validate_every", "save_every"):
-        if not (name in counts) <= getattr(options, name) <= 1e9:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be a count, "
-                             f"{int(name in counts)} or more")
+        lowest = 1 if name in counts else 0
+        if not lowest <= getattr(options, name) <= 1e9:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be {lowest} or more")
     for name, highest in (("weight_decay", 1e9), ("clip", 1e9), ("validation", 0.9)):
         if not 0 <= getattr(options, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be 0 to {highest:g}")
@@ -411,28 +463,35 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         raise InputError(f"--device and --compile are for the engine torch: leave them out with {options.engine}")
     if options.save_every and not options.save:
         raise InputError("--save-every needs --save FILE: say where")
-    options.data = os.path.abspath(options.data)
-    for name in ("save", "curve", "csv"):
-        if getattr(options, name) is not None:
-            setattr(options, name, os.path.abspath(getattr(options, name)))
-    return options
 
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises InputError, before anything is computed, if a result could not be written or would overwrite the data."""
+    taken = {os.path.realpath(options.data): "the data"}
+    if options.load is not None and options.save is None:
+        taken[os.path.realpath(options.load)] = "the model to load"
     for name in ("save", "curve", "csv"):
         path = getattr(options, name)
         if path is not None:
             gpt.check_can_save(path)
-            if os.path.realpath(path) == os.path.realpath(options.data):
-                raise InputError(f"cannot write to {path}: that file holds the data, choose another")
+            if os.path.realpath(path) in taken:
+                raise InputError(f"cannot write to {path}: it is for {taken[os.path.realpath(path)]}, choose another")
+            taken[os.path.realpath(path)] = f"--{name}"
     if options.curve is not None:
-        if os.path.splitext(options.curve)[1] not in (".png", ".svg", ".pdf"):
+        if os.path.splitext(options.curve)[1].lower() not in (".png", ".svg", ".pdf"):
             raise InputError(f"cannot draw {options.curve}: end its name in .png, .svg or .pdf")
         try:
             importlib.import_module("matplotlib")
         except ImportError as error:
             raise InputError("--curve needs matplotlib: python3 -m pip install matplotlib") from error
+
+
+def processes() -> tuple[int, int]:
+    """How many processes torchrun has started, and which of them this is; 1 and 0 without it."""
+    world, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    if not (world.isdigit() and rank.isdigit() and int(rank) < int(world)):
+        raise InputError(f"WORLD_SIZE is {world} and RANK {rank}: leave both to torchrun")
+    return int(world), int(rank)
 
 
 def batches(data: Data, options: argparse.Namespace, step: int) -> list[list[list[int]]]:
@@ -462,13 +521,15 @@ def run(options: argparse.Namespace) -> None:
         checkpoint = load(options.load)
     check_outputs(options)
     sizes = {name: getattr(options, name) for name in ("n_layer", "n_embd", "n_head", "block_size")}
-    if checkpoint is not None:
-        sizes = checkpoint["config"]
-        options.block_size = sizes["block_size"]
+    for name, size in (checkpoint["config"] if checkpoint else {}).items():
+        if sizes[name] not in (size, getattr(GPTConfig, name)):
+            raise InputError(f"the loaded model has {name} {size}, not {sizes[name]}: leave that option out")
+        sizes[name] = size
+        setattr(options, name, size)
     config = GPTConfig(**sizes, learning_rate=options.learning_rate, num_steps=options.steps,
                        temperature=options.temperature, num_samples=options.samples, seed=options.seed)
     trainer_class = find_engine(options.engine, options.threads)
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    world, rank = processes() if options.engine == "torch" else (1, 0)
     if options.batch % world:
         raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
 
@@ -486,16 +547,20 @@ def run(options: argparse.Namespace) -> None:
     first_step, losses, validation = 0, [], []
     if training is not None:
         first_step, losses, validation = training["step"], training["losses"], training["validation"]
-        trainer.load_optimizer_state(training["optimizer"])
+        try:
+            trainer.load_optimizer_state(training["optimizer"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path} holds a run that is not whole ({error}): name another file") from error
 
     if rank:  # the first process of torchrun speaks and writes for all
-        sys.stdout = sys.stderr = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w")
     print(f"num docs: {1 if data.blocks else len(data.training) + len(data.validation)}")
     print(f"vocab size: {tokenizer.vocab_size}")
     print(f"num params: {sum(len(row) for rows in weights.values() for row in rows)}")
-    interrupts = gpt.catch_interrupts()
+    # Ctrl-C lets the step finish; but not under torchrun, where each process would stop at a step of its own.
+    interrupts = gpt.catch_interrupts() if world == 1 else []
     report = Report(options, first_step, losses, validation)
-    before = checkpoint["step"] if checkpoint and training is None else 0
+    before = checkpoint["step"] - first_step if checkpoint else 0  # the steps of runs before this one
 
     def keep(step: int) -> None:
         if options.save is not None and not rank:
@@ -506,32 +571,41 @@ def run(options: argparse.Namespace) -> None:
     step = saved = first_step
     try:
         while step < options.steps and not interrupts:
-            parts = batches(data, options, step)
-            loss = trainer.step(parts, learning_rate(options, step))
+            parts = batches(data, options, before + step)
+            try:
+                loss = trainer.step(parts, learning_rate(options, step))
+            except (OverflowError, ValueError):  # Python's own floats complain where arrays give inf or nan
+                loss = math.nan
             if not math.isfinite(loss):
                 kept = f" {options.save} holds step {saved}." if saved else ""
                 raise InputError(f"at step {step + 1} the loss became {loss}: lower --learning-rate, or add --clip 1 "
                                  f"or --warmup 100.{kept}")
             step += 1
-            report.step(step, loss, sum(questions(part, config.block_size) for part in parts))
-            every = options.validate_every or max(1, options.steps // 10)
-            if data.validation and (step % every == 0 or step == options.steps):
-                report.validated(step, validation_loss(trainer, data))
-            if options.sample_every and step % options.sample_every == 0:
-                own = random.Random(f"{options.seed} sample {step}")  # the run's own chance is not touched
-                report.say(f"sample: {trainer.generate(prompt_tokens, tokenizer, options.temperature, own)}")
+            try:
+                report.step(step, loss, sum(questions(part, config.block_size) for part in parts))
+                every = options.validate_every or max(1, options.steps // 10)
+                if data.validation and (step % every == 0 or step == options.steps):
+                    report.validated(step, validation_loss(trainer, data))
+                if options.sample_every and step % options.sample_every == 0:
+                    own = random.Random(f"{options.seed} sample {step}")  # the run's own chance is not touched
+                    report.say(f"sample: {trainer.generate(prompt_tokens, tokenizer, options.temperature, own)}")
+            except BrokenPipeError:  # whoever read our output (`| head`) has gone: stop, and save what there is
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                break
             if options.save_every and step % options.save_every == 0:
                 keep(step)
                 saved = step
     finally:
         report.close()
-    report.sum_up()
     keep(step)
+    if not rank:
+        report.sum_up()
     if not rank:
         if options.csv is not None:
             report.write_csv(options.csv)
         if options.curve is not None:
             report.draw(options.curve)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is left can be interrupted
     print("--- new text ---" if options.blocks else "--- new names ---")
     for index in range(1, options.samples + 1):
         sample = trainer.generate(prompt_tokens, tokenizer, options.temperature, rng)
@@ -542,6 +616,9 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after a second Ctrl-C."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: then nobody wants to read it
+            setattr(sys, name, open(os.devnull, "w"))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -554,6 +631,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # whoever read our output has gone: leave quietly
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk behind our output, say
+        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
+        return 2
     return 0
 
 
