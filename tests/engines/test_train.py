@@ -1,4 +1,5 @@
 """The trainer: with its defaults the program of the scripts, on every engine; and a run that is cut off goes on."""
+import argparse
 import csv
 import importlib.util
 import json
@@ -241,3 +242,155 @@ def test_a_missing_library_is_one_clear_line(engine, module, few_names, tmp_path
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.startswith(f"error: the engine {engine} needs {module}: {sys.executable} -m pip install ")
     assert process.stderr.count("\n") == 1
+
+
+def trainer(engine, config, **options):
+    """An engine's Trainer with weights of its own, and those weights."""
+    weights = scalar.weights(config)
+    settings = {"dtype": "float64", "device": "cpu", "compile": False, "weight_decay": 0.0, "clip": 0.0, **options}
+    made = train.find_engine(engine)(config, len(scalar.VOCABULARY) + 1, weights, argparse.Namespace(**settings))
+    return made, weights
+
+
+def flat(state_dict):
+    return [number for name in sorted(state_dict) for row in state_dict[name] for number in row]
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+@pytest.mark.parametrize("options", [dict(), dict(clip=0.5), dict(clip=1.5), dict(clip=4.0), dict(weight_decay=0.3)])
+def test_ten_updates_leave_the_weights_of_the_scalar_engine(engine, options):
+    config = train.GPTConfig(n_embd=8, n_head=2)
+    found = []
+    for name in ("scalar", engine):
+        model, _ = trainer(name, config, **options)
+        for step in range(10):
+            model.step([scalar.documents(step, 2), scalar.documents(100 + step, 1)], 0.01 * (1 - step / 10))
+        found.append(flat(model.state_dict()))
+    limit = {"numpy": 1e-11, "torch": 1e-6, "mlx": 2e-3}[engine]  # torch and mlx clip to a norm less 1e-6
+    assert max(abs(a - b) for a, b in zip(*found)) < limit
+
+
+PRECISIONS = {"scalar": ["float64"], "numpy": ["float64", "float32"], "torch": train.DTYPES, "mlx": ["float32"]}
+
+
+@pytest.mark.parametrize("engine, dtype", [pytest.param(*engine.values, dtype, marks=engine.marks)
+                                           for engine in ENGINES for dtype in PRECISIONS[engine.values[0]]])
+def test_what_the_optimizer_remembers_survives_a_checkpoint_bit_for_bit(engine, dtype):
+    config = train.GPTConfig(n_embd=8, n_head=2)
+    one, _ = trainer(engine, config, dtype=dtype)
+    for step in range(4):
+        one.step([scalar.documents(step, 2)], 0.01)
+    saved = json.loads(json.dumps([one.state_dict(), one.optimizer_state()]))
+    settings = argparse.Namespace(dtype=dtype, device="cpu", compile=False, weight_decay=0.0, clip=0.0)
+    other = train.find_engine(engine)(config, len(scalar.VOCABULARY) + 1, saved[0], settings)
+    other.load_optimizer_state(saved[1])
+    for step in range(4, 8):
+        assert one.step([scalar.documents(step, 2)], 0.01) == other.step([scalar.documents(step, 2)], 0.01)
+    assert one.state_dict() == other.state_dict() and one.optimizer_state() == other.optimizer_state()
+
+
+@each_engine
+def test_the_validation_loss_is_the_mean_over_all_tokens_held_out(engine):
+    config = train.GPTConfig(n_embd=8, n_head=2)
+    model, weights = trainer(engine, config)
+    held_out = scalar.documents(5, 150)
+    data = train.Data(train.Tokenizer(scalar.VOCABULARY), [], held_out, False, 1, config.block_size)
+    _, expected, _ = scalar.answer(config, weights, held_out)
+    assert train.validation_loss(model, data) == pytest.approx(expected, rel=1e-5 if engine == "mlx" else 1e-10)
+
+
+def test_the_precision_is_the_one_asked_for():
+    pytest.importorskip("numpy", reason="the numpy group is not installed")
+    model, _ = trainer("numpy", train.GPTConfig(), dtype="float32")
+    assert str(model.model.flat.dtype) == "float32" == str(model.optimizer.m.dtype)
+
+
+def test_validation_comes_when_asked_and_at_the_end(few_names):
+    output = run(few_names, "--engine", "scalar", "--steps", 7, "--validate-every", 3, "--validation", 0.2).stdout
+    assert re.findall(r"step +(\d+) /    7 \| validation", output) == ["3", "6", "7"]
+
+
+def test_samples_on_the_way_do_not_change_the_names_at_the_end(few_names):
+    options = [few_names, "--engine", "scalar", "--steps", 4, "--samples", 5]
+    plain, sampled = (run(*options, *more).stdout for more in ([], ["--sample-every", 1]))
+    assert sampled.count("\nsample: ") == 4
+    assert plain.split("---")[2] == sampled.split("---")[2]
+
+
+def test_blocks_begin_anywhere_in_the_text(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefghij", encoding="utf-8")
+    options = train.parse_arguments([str(text), "--blocks", "--block-size", "4"])
+    data = train.load_data(options, random.Random(1), None)
+    starts = {document[1] for step in range(100) for document in data.documents(step, 2)}
+    assert starts == set(range(7))
+
+
+@pytest.mark.parametrize("way", ["Ctrl-C", "a reader that goes away"])
+def test_a_run_that_is_stopped_keeps_what_it_has_learned(few_names, tmp_path, way):
+    saved = tmp_path / "model.json"
+    options = command(few_names, "--engine", "scalar", "--steps", 100_000, "--samples", 1, "--save", saved)
+    with subprocess.Popen(options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=helpers.ROOT, encoding="utf-8",
+                          env=ENVIRONMENT) as process:
+        for line in process.stdout:
+            if line.startswith("step    5 /"):
+                break
+        if way == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+        else:
+            process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert 5 <= json.loads(saved.read_text())["training"]["step"] < 100_000
+
+
+def test_a_perplexity_too_large_for_a_double_is_no_error():
+    assert train.perplexity(1e4) == math.inf and train.perplexity(0.0) == 1.0
+
+
+@pytest.mark.parametrize("options", [["--save", "a.json", "--csv", "a.json"], ["--csv", "a.png", "--curve", "a.png"],
+                                     ["--csv", "few.txt"]])
+def test_two_results_cannot_go_into_one_file(options, few_names, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = few_names.read_bytes()
+    assert train.main([str(few_names), "--engine", "scalar", "--steps", "1", *options]) == 2
+    assert "choose another" in capsys.readouterr().err
+    assert few_names.read_bytes() == before and os.listdir(tmp_path) == ["few.txt"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A run of three steps, as saved."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "few.txt").write_text("emma\nava\nmia\nzoe\n", encoding="utf-8")
+    options = ["--engine", "scalar", "--steps", 3, "--n-embd", 4, "--samples", 0, "--save", folder / "m.json"]
+    run(folder / "few.txt", *options)
+    return json.loads((folder / "m.json").read_text())
+
+
+UNSOUND = [("step", -1), ("step", 4), ("step", True), ("step", "3"), ("losses", []), ("losses", [1.0, 2.0, None]),
+           ("validation", [None]), ("options", {}), ("options", None), ("data", "0"), ("optimizer", {}),
+           ("optimizer", {"t": 3, "m": [1.0], "v": [1.0]}), ("optimizer", None)]
+
+
+@pytest.mark.parametrize("key, value", UNSOUND)
+def test_a_run_that_is_not_whole_is_not_resumed(key, value, kept, tmp_path, capsys):
+    broken = {**kept, "training": {**kept["training"], key: value}}
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(broken))
+    before = path.read_bytes()
+    assert train.main(["--resume", str(path)]) == 2
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.startswith("error: ") and errors.count("\n") == 1 and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name, value", [("engine", "abacus"), ("schedule", "x"), ("batch", 0), ("batch", "1"),
+                                         ("accumulate", -1), ("steps", None), ("dtype", "x"), ("clip", "nan")])
+def test_options_that_cannot_be_are_not_resumed(name, value, kept, tmp_path, capsys):
+    options = {**kept["training"]["options"], name: value}
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps({**kept, "training": {**kept["training"], "options": options}}))
+    assert train.main(["--resume", str(path)]) == 2
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.startswith("error: ") and errors.count("\n") == 1
