@@ -91,7 +91,10 @@ class ScalarTrainer:
         total = 0.0
         for part in parts:
             for document in part:
-                loss = gpt.compute_loss(document, self.weights, self.config)
+                try:
+                    loss = gpt.compute_loss(document, self.weights, self.config)
+                except (OverflowError, ValueError):  # Python's floats complain where arrays give inf or nan
+                    return math.nan
                 share = questions([document], self.config.block_size) / asked
                 total += loss.data * share
                 (loss * share).backward()
@@ -208,9 +211,12 @@ def load_data(options: argparse.Namespace, rng: random.Random, vocabulary: str |
 
 
 def fingerprint(path: str) -> str:
-    """What tells one content of a file from another (SHA-256)."""
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    """What tells one content of a file from another (SHA-256). Raises InputError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): name a text file, one document a line") from error
 
 
 def learning_rate(options: argparse.Namespace, step: int) -> float:
@@ -534,8 +540,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
 
     rng = random.Random(options.seed)
-    gpt.load_dataset(options.data)  # refuses what cannot be read
-    if training is not None and training["data"] != fingerprint(options.data):
+    content = fingerprint(options.data)
+    if training is not None and training["data"] != content:
         raise InputError(f"{options.data} has changed since this run began: put it back, or start anew with --load")
     data = load_data(options, rng, checkpoint["vocabulary"] if checkpoint else None)
     tokenizer = data.tokenizer
@@ -565,17 +571,13 @@ def run(options: argparse.Namespace) -> None:
     def keep(step: int) -> None:
         if options.save is not None and not rank:
             save(options.save, trainer, config, tokenizer.vocabulary, before + step,
-                 {"options": vars(options), "data": fingerprint(options.data), "step": step, "losses": losses,
-                  "validation": validation})
+                 {"options": vars(options), "data": content, "step": step, "losses": losses, "validation": validation})
 
     step = saved = first_step
     try:
         while step < options.steps and not interrupts:
             parts = batches(data, options, before + step)
-            try:
-                loss = trainer.step(parts, learning_rate(options, step))
-            except (OverflowError, ValueError):  # Python's own floats complain where arrays give inf or nan
-                loss = math.nan
+            loss = trainer.step(parts, learning_rate(options, step))
             if not math.isfinite(loss):
                 kept = f" {options.save} holds step {saved}." if saved else ""
                 raise InputError(f"at step {step + 1} the loss became {loss}: lower --learning-rate, or add --clip 1 "
@@ -600,7 +602,6 @@ def run(options: argparse.Namespace) -> None:
     keep(step)
     if not rank:
         report.sum_up()
-    if not rank:
         if options.csv is not None:
             report.write_csv(options.csv)
         if options.curve is not None:

@@ -225,6 +225,17 @@ def test_a_run_is_not_resumed_on_other_data(few_names, tmp_path, capsys):
     assert "has changed since this run began" in capsys.readouterr().err
 
 
+def test_data_that_goes_away_during_a_run_loses_nothing(few_names, tmp_path):
+    saved = tmp_path / "model.json"
+    options = command(few_names, "--engine", "scalar", "--steps", 60, "--samples", 1, "--save", saved)
+    with subprocess.Popen(options, stdout=subprocess.PIPE, cwd=helpers.ROOT, encoding="utf-8",
+                          env=ENVIRONMENT) as process:
+        for line in process.stdout:
+            if line.startswith("step    2 /"):
+                os.remove(few_names)
+    assert process.returncode == 0 and json.loads(saved.read_text())["training"]["step"] == 60
+
+
 def test_a_model_without_a_run_cannot_be_resumed(few_names, tmp_path, capsys):
     saved = tmp_path / "model.json"
     helpers.run("script_gpt", few_names, "--steps", 2, "--samples", 0, "--save", saved)
