@@ -1,0 +1,679 @@
+"""One training step of script_gpt_refactored.py, recorded to the last scalar while it runs.
+
+    trace = record(tokens, state_dict, optimizer, learning_rate, config, tokenizer)
+
+calls the program's own `train_step` and watches it through `sys.settrace`, as a debugger would. Nothing is computed a
+second time. What a trace knows, it has from the program:
+
+- a number is a Value the program made: its inputs, its slopes, its gradient are the Value's own;
+- its name is the variable it was put into, with the loops around that line (`layer0.head2.`), and what its indices
+  count is read from the shape comment on the line: `attn_weights = ...  # [position + 1]` gives
+  `layer0.head2.attn_weights[3 'm' -> 1 'e']`;
+- its line is where the frame stood when the Value was born, its explanation the comments and docstrings there;
+- Adam's numbers are no Values, so for each parameter the operands of each line of the update are noted as it runs.
+
+Names. A number that no variable holds is named for the variable its line is computing, and its operation, with a tilde
+between: `layer0.hidden~linear[0 BOS][5]`. A variable that its function assigns more than once carries the number of the
+assignment: in gpt_forward `x.1` is the sum of the embeddings, `x.2` its norm, `layer0.x.3` the stream after attention,
+`layer0.x.4` after the MLP. Variables of a helper stand under the variable that its caller was computing:
+`layer0.normed.1.scale[0 BOS]` was `scale` in rmsnorm, at the first line of the layer that assigns `normed`.
+"""
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import sys
+import tokenize
+from dataclasses import dataclass, field
+from typing import Iterator, Optional, Sequence
+
+import script_gpt_refactored as gpt
+
+# ======================================================================================================================
+# The source: functions, statements, comments
+# ======================================================================================================================
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a function, as far as naming needs to know it."""
+
+    line: int  # the first of its lines
+    last_line: int  # for a loop, the last line of its head
+    targets: tuple[str, ...]  # the variables it assigns, or whose list it extends: attn_out.extend(...)
+    loops: tuple[str, ...]  # the loop variables around it, outermost first
+    dims: tuple[str, ...]  # from its shape comment: ("position + 1", "head_dim")
+    node: ast.stmt = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the source. `assignments` lists, for each variable, the statements that assign it."""
+
+    name: str  # with its class: "Value.__add__"
+    first_line: int
+    last_line: int
+    parameters: tuple[str, ...]
+    docstring: str
+    makes_values: bool  # it calls Value(...) itself: an operation
+    statements: dict[int, Statement] = field(compare=False, repr=False)  # by each of its lines
+    assignments: dict[str, list[Statement]] = field(compare=False, repr=False)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it is given the weights: then its variables are the model's, else it is a helper of a line."""
+        return "state_dict" in self.parameters
+
+
+class Source:
+    """What a trace needs to know of a Python file: its lines, comments and functions."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        self.lines = text.splitlines()
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        self.comments = {token.start[0]: token.string.lstrip("# ")
+                         for token in tokens if token.type == tokenize.COMMENT}
+        self.functions = {function.first_line: function for function in self._functions(ast.parse(text), "")}
+
+    def _functions(self, parent: ast.AST, prefix: str) -> Iterator[Function]:
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.ClassDef):
+                yield from self._functions(node, f"{node.name}.")
+            elif isinstance(node, ast.FunctionDef):
+                statements = {}
+                assignments = {}
+                for statement in self._statements(node.body, ()):
+                    for line in range(statement.line, statement.last_line + 1):
+                        statements[line] = statement
+                    if isinstance(statement.node, (ast.Assign, ast.AnnAssign)):
+                        for variable in statement.targets:
+                            assignments.setdefault(variable, []).append(statement)
+                calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+                yield Function(
+                    name=prefix + node.name,
+                    # a frame counts from the first decorator
+                    first_line=min([node.lineno] + [decorator.lineno for decorator in node.decorator_list]),
+                    last_line=node.end_lineno,
+                    parameters=tuple(argument.arg for argument in node.args.args),
+                    docstring=ast.get_docstring(node) or "",
+                    makes_values=any(isinstance(name, ast.Name) and name.id == "Value" for name in calls),
+                    statements=statements,
+                    assignments=assignments,
+                )
+
+    def _statements(self, body: Sequence[ast.stmt], loops: tuple[str, ...]) -> Iterator[Statement]:
+        for node in body:
+            inner = getattr(node, "body", None)
+            last_line = inner[0].lineno - 1 if inner else node.end_lineno
+            comment = self.comments.get(last_line, "")
+            shape = re.match(r"(\[[^\]]+\])+", comment)
+            dims = tuple(re.findall(r"\[([^\]]+)\]", shape.group())) if shape else ()
+            yield Statement(node.lineno, last_line, _targets(node), loops, dims, node)
+            around = loops + (_names(node.target) if isinstance(node, ast.For) else ())
+            for block in ("body", "orelse", "finalbody"):
+                yield from self._statements(getattr(node, block, []), around)
+
+    def function_at(self, line: int) -> Optional[Function]:
+        """The function that the line stands in."""
+        return next((f for f in self.functions.values() if f.first_line <= line <= f.last_line), None)
+
+    def comment_on(self, line: int) -> str:
+        """What the source says of a line: the comment that ends it, shapes left out, or else the one that heads its
+        block (the nearest above, with no blank line between)."""
+        own = re.sub(r"^(\[[^\]]+\])+ *", "", self.comments.get(line, ""))
+        while not own and self.lines[line - 2].strip():
+            line -= 1
+            if self.lines[line - 1].lstrip().startswith("#"):
+                own = self.comments[line]
+        return own
+
+
+def _names(*targets: ast.expr) -> tuple[str, ...]:
+    """The plain variables among targets: a; b, c."""
+    single = [name for target in targets for name in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return tuple(name.id for name in single if isinstance(name, ast.Name))
+
+
+def _targets(node: ast.stmt) -> tuple[str, ...]:
+    """The plain variables that a statement assigns, or, in `name.method(...)`, may have changed."""
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return _names(*(node.targets if isinstance(node, ast.Assign) else [node.target]))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        changed = node.value.func.value
+        return (changed.id,) if isinstance(changed, ast.Name) else ()
+    return ()
+
+
+# ======================================================================================================================
+# The trace
+# ======================================================================================================================
+
+
+@dataclass
+class Moment:
+    """One execution of one statement. The numbers it made are trace.numbers[first:last], helpers' included."""
+
+    function: Function
+    statement: Statement
+    parent: Optional[Moment]  # the statement that called the function
+    label: str = ""  # what its numbers are named for: "layer0.q"
+    where: str = ""  # the position, written "3 'm'"; empty outside the loop over positions
+    first: int = 0
+    last: int = 0
+
+
+@dataclass
+class Number:
+    """One Value of the step.
+
+    operation   "parameter", "constant", or the function that made it: "add", "dot", "linear", ...
+    inputs      the indices of its children in trace.numbers; slopes its local gradients, in the same order
+    arguments   what the operation was given besides: {"exponent": -0.5}
+    value       before the update; gradient: ∂loss/∂value
+    line        of the statement that wanted it; made_at: of the `Value(...)` in its operation
+    vector      its name without the last index: what the page shows as one row; index: its place there
+    """
+
+    index: int
+    operation: str
+    value: float
+    gradient: float = 0.0
+    inputs: tuple[int, ...] = ()
+    slopes: tuple[float, ...] = ()
+    arguments: dict[str, float] = field(default_factory=dict)
+    moment: Optional[Moment] = None
+    line: int = 0
+    made_at: int = 0
+    callers: tuple[int, ...] = ()  # the lines through which the statement was reached, innermost first
+    name: str = ""
+    aliases: list[str] = field(default_factory=list)
+    dims: tuple[str, ...] = ()
+
+    @property
+    def model_moment(self) -> Moment:
+        """The statement of the model that the number served: its own, or the one that called the helper it is in."""
+        moment = self.moment
+        while not moment.function.has_model:
+            moment = moment.parent
+        return moment
+
+
+@dataclass
+class Update:
+    """What one line of Adam did to one parameter: the operands it read, in order of appearance, and the result."""
+
+    operands: tuple[float, ...]
+    result: float
+
+
+@dataclass(frozen=True)
+class UpdateLine:
+    """One line of AdamOptimizer.step's loop: `name` is what it computes ("m", "v_hat", "data"), `formula` its right
+    side, with `{0}`, `{1}` ... for the operands, whose texts are `symbols`."""
+
+    line: int
+    name: str
+    formula: str
+    symbols: tuple[str, ...]
+
+
+class Trace:
+    """A recorded step: `numbers` in order of birth (parameters first), and how to find them."""
+
+    def __init__(self, source: Source, tokens: list[int], tokenizer: gpt.Tokenizer, config: gpt.GPTConfig) -> None:
+        self.source, self.tokens, self.tokenizer, self.config = source, tokens, tokenizer, config
+        self.numbers: list[Number] = []
+        self.moments: list[Moment] = []
+        self.runs: dict[int, int] = {}  # line -> how often it ran
+        self.update_lines: list[UpdateLine] = []
+        self.updates: dict[int, list[Update]] = {}  # parameter's index -> one Update for each of update_lines
+        self.shapes = gpt.parameter_shapes(config, tokenizer.vocab_size)
+        self.learning_rate = 0.0
+        self.updates_before = 0  # of the optimizer
+        self.by_name: dict[str, int] = {}
+        self._by_plain_name: dict[str, int] = {}
+        self.uses: list[list[tuple[int, float]]] = []  # for each number: (the number that used it, with which slope)
+
+    @property
+    def loss(self) -> Number:
+        """The number that was asked for its gradients."""
+        return self.numbers[self.by_name["loss"]]
+
+    @property
+    def positions(self) -> int:
+        """How many predictions the step is about: one for each token read."""
+        return min(self.config.block_size, len(self.tokens) - 1)
+
+    def letter(self, token: int) -> str:
+        """A token as it is written in names: 'm', or BOS."""
+        return "BOS" if token == self.tokenizer.bos else repr(self.tokenizer.vocabulary[token])
+
+    def where(self, position: int) -> str:
+        """A position as it is written in names: 3 'm'."""
+        return f"{position} {self.letter(self.tokens[position])}"
+
+    @property
+    def parameters(self) -> range:
+        """The indices of the parameters, in the order of the state_dict."""
+        return range(sum(rows * columns for rows, columns in self.shapes.values()))
+
+    def matrix(self, name: str) -> range:
+        """The indices of one weight matrix, row by row."""
+        first = 0
+        for matrix, (rows, columns) in self.shapes.items():
+            if matrix == name:
+                return range(first, first + rows * columns)
+            first += rows * columns
+        raise KeyError(name)
+
+    @property
+    def computed(self) -> list[Number]:
+        """The numbers that were computed, in order of birth: neither parameters nor constants."""
+        return [number for number in self.numbers if number.inputs]
+
+    def slots(self) -> dict[str, list[Number]]:
+        """The computed numbers by what they are called before the first bracket: "layer0.q" -> all of layer0.q."""
+        slots: dict[str, list[Number]] = {}
+        for number in self.computed:
+            slots.setdefault(number.name.split("[")[0], []).append(number)
+        return slots
+
+    def variables(self) -> dict[str, list[Number]]:
+        """The slots that are variables of the model: not those of a helper, nor what stands only inside a line."""
+        slots = self.slots()
+        return {label: numbers for label, numbers in slots.items()
+                if "~" not in label and label.rpartition(".")[0] not in slots}
+
+    def find(self, name: str) -> Optional[Number]:
+        """The number of this name or alias. The letters may be left out: attn_weights[3 -> 1], logits[0][5]."""
+        index = self.by_name.get(name, self._by_plain_name.get(plain(name)))
+        return None if index is None else self.numbers[index]
+
+    def finish(self) -> None:
+        """Called once all is recorded: indexes the names, and turns inputs round into uses."""
+        self.by_name = {name: n.index for n in reversed(self.numbers) for name in (*reversed(n.aliases), n.name)}
+        self._by_plain_name = {plain(name): index for name, index in reversed(list(self.by_name.items()))}
+        self.uses = [[] for _ in self.numbers]
+        for number in self.numbers:
+            for child, slope in zip(number.inputs, number.slopes):
+                self.uses[child].append((number.index, slope))
+
+
+def plain(name: str) -> str:
+    """A name without its letters and blanks, so that one may type `q[3][5]` for `q[3 'm'][5]`."""
+    inside = re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\bBOS\b""", "", name)
+    return re.sub(r"\s+", "", inside).replace("->", "][").replace(",", "][")
+
+
+# ======================================================================================================================
+# Recording
+# ======================================================================================================================
+
+
+def record(
+    tokens: list[int],
+    state_dict: dict[str, list[list[gpt.Value]]],
+    optimizer: gpt.AdamOptimizer,
+    learning_rate: float,
+    config: gpt.GPTConfig,
+    tokenizer: gpt.Tokenizer,
+) -> Trace:
+    """Runs gpt.train_step(tokens, ...) and returns what happened. The parameters are updated, as by any step.
+
+    Raises what train_step raises.
+    """
+    recorder = _Recorder(Trace(Source(gpt.__file__), tokens, tokenizer, config), optimizer)
+    recorder.trace.learning_rate, recorder.trace.updates_before = learning_rate, optimizer.t
+    for name, matrix in state_dict.items():
+        for i, row in enumerate(matrix):
+            for j, weight in enumerate(row):
+                recorder.add_parameter(name, i, j, weight)
+    gpt.Value.tape.clear()  # whatever was computed before is not part of this step
+    before = sys.gettrace()
+    sys.settrace(recorder.on_call)
+    try:
+        gpt.train_step(tokens, state_dict, optimizer, learning_rate, config)
+    finally:
+        sys.settrace(before)
+    recorder.name_the_rest()
+    recorder.trace.finish()
+    return recorder.trace
+
+
+class _Recorder:
+    """Fills a trace: `on_call` is what sys.settrace calls at each call, the watch_... methods at each line."""
+
+    def __init__(self, trace: Trace, optimizer: gpt.AdamOptimizer) -> None:
+        self.trace, self.source = trace, trace.source
+        self.values: list[gpt.Value] = []  # the Values themselves: kept, so that no id is given twice
+        self.indices: dict[int, int] = {}  # id(Value) -> its index
+        self.taken: set[str] = set()
+        self.open: list[tuple[object, Optional[Moment]]] = []  # the frames being watched, each with its statement
+        self.running: Optional[tuple[int, Update]] = None
+        vocab_size = trace.tokenizer.vocab_size
+        more = gpt.parameter_shapes(trace.config, vocab_size + 1)
+        self.rows_are_tokens = {name for name, shape in trace.shapes.items() if more[name] != shape}
+
+    # Values ----------------------------------------------------------------------------------------------------------
+
+    def add(self, value: gpt.Value, number: Number) -> Number:
+        self.indices[id(value)] = number.index
+        self.values.append(value)
+        self.trace.numbers.append(number)
+        return number
+
+    def add_parameter(self, name: str, i: int, j: int, weight: gpt.Value) -> None:
+        row = f"{i} {self.trace.letter(i)}" if name in self.rows_are_tokens else str(i)
+        number = Number(len(self.values), "parameter", float(weight.data))
+        self.name(self.add(weight, number), f"{name}[{row}][{j}]", ())
+
+    def born(self, frame) -> None:
+        """A Value is being made: note by which operation, for which statement, and how that was reached."""
+        lines = []  # of the functions around, innermost first
+        around = frame.f_back
+        while around and around.f_code.co_filename == self.source.path:
+            if not around.f_code.co_name.startswith("<"):  # a comprehension belongs to the function around it
+                lines.append((self.source.functions[around.f_code.co_firstlineno], around.f_lineno))
+            around = around.f_back
+        operation, made_at = lines[0]
+        arguments = {name: argument for name in operation.parameters
+                     if isinstance(argument := frame.f_back.f_locals.get(name), (int, float))}
+        wanted = next(i for i, (function, _) in enumerate(lines) if self.is_told(function))
+        given = frame.f_locals
+        number = Number(
+            index=len(self.values),
+            operation=operation.name.split(".")[-1].strip("_") if given["children"] else "constant",
+            value=float(given["data"]),
+            inputs=tuple(self.indices[id(child)] for child in given["children"]),
+            slopes=tuple(given["local_grads"]),
+            arguments=arguments if given["children"] else {},
+            moment=self.open[-1][1],
+            line=lines[wanted][1],
+            made_at=made_at,
+            callers=tuple(line for _, line in lines[wanted + 1:]),
+        )
+        self.add(given["self"], number)
+
+    # What sys.settrace calls ------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def is_told(function: Function) -> bool:
+        """Whether its statements are moments of the step: not inside an operation or a method of Value or Adam."""
+        return not function.makes_values and "." not in function.name
+
+    def on_call(self, frame, event, argument):
+        code = frame.f_code
+        if code.co_filename != self.source.path or code.co_name.startswith("<"):
+            return None
+        function = self.source.functions[code.co_firstlineno]
+        if function.name == "Value.__init__":
+            self.born(frame)
+        if function.name == "AdamOptimizer.step":
+            self.read_gradients()
+            self.watch_update_of(function)
+            return self.watch_update
+        if not self.is_told(function):
+            return self.count_lines
+        self.open.append((function, None))
+        return self.watch_statements
+
+    def count_lines(self, frame, event, argument):
+        if event == "line":
+            self.trace.runs[frame.f_lineno] = self.trace.runs.get(frame.f_lineno, 0) + 1
+        return self.count_lines
+
+    def watch_statements(self, frame, event, argument):
+        """Closes the statement that has just run, naming what it made, and opens the next."""
+        if event not in ("line", "return"):
+            return self.watch_statements
+        function, moment = self.open[-1]
+        statement = function.statements.get(frame.f_lineno)
+        if event == "line" and moment and moment.statement is statement and not isinstance(statement.node, ast.For):
+            return self.watch_statements  # another line of the same statement
+        if moment:
+            moment.last = len(self.values)
+            self.name_variables(moment, frame)
+        if event == "return":
+            self.open.pop()
+            return None
+        self.count_lines(frame, event, argument)
+        parent = self.open[-2][1] if len(self.open) > 1 else None
+        moment = Moment(function, statement, parent, first=len(self.values))
+        variable = statement.targets[0] if statement.targets else None
+        moment.label, moment.where = self.place(moment, variable, frame)
+        self.open[-1] = function, moment
+        self.trace.moments.append(moment)
+        return self.watch_statements
+
+    def read_gradients(self) -> None:
+        for number, value in zip(self.trace.numbers, self.values):
+            number.gradient = value.grad
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def place(self, moment: Moment, variable: Optional[str], frame) -> tuple[str, str]:
+        """What a variable of this statement is called, and at which position: ("layer0.head2.q_head", "3 'm'")."""
+        function, parent = moment.function, moment.parent
+        assigned = [s for s in function.assignments.get(variable, ()) if s.line <= moment.statement.line]
+        loops = assigned[-1].loops if assigned else moment.statement.loops
+        position = frame.f_locals.get("position") if "position" in (*function.parameters, *loops) else None
+        where = self.trace.where(position) if position is not None else parent.where if parent else ""
+        if function.has_model:
+            scope = "".join(f"{loop}{frame.f_locals[loop]}." for loop in loops if loop != "position")
+        else:
+            scope = parent.label
+            if variable is None:  # a return: its numbers are what the caller is computing
+                return scope, where
+            scope += "."
+        if variable is None:
+            return parent.label if parent else function.name, where
+        versions = function.assignments.get(variable, ())
+        version = f".{len(assigned)}" if len(versions) > 1 else ""
+        return f"{scope}{variable}{version}", where
+
+    def name_variables(self, moment: Moment, frame) -> None:
+        """Names the Values in the variables that the statement assigned; those that have a name get an alias."""
+        for variable in moment.statement.targets:
+            assigned = [s for s in moment.function.assignments.get(variable, ()) if s.line <= moment.statement.line]
+            label, where = self.place(moment, variable, frame)
+            dims = assigned[-1].dims if assigned else ()
+            for path, value in _values_in(frame.f_locals.get(variable)):
+                number = self.trace.numbers[self.indices[id(value)]] if id(value) in self.indices else None
+                if number:
+                    self.name(number, label + self.brackets(where, path, dims), dims)
+
+    def brackets(self, where: str, path: tuple[int, ...], dims: tuple[str, ...]) -> str:
+        """The indices of a name: the position, then the path, each labelled by what its dimension counts."""
+        text = f"[{where}]" if where else ""
+        for place, dim in zip(path, dims + ("",) * len(path)):
+            if dim == "position + 1" and where:
+                text = text[:-1] + f" -> {self.trace.where(place)}]"
+            elif dim == "vocab_size":
+                text += f"[{place} {self.trace.letter(place)}]"
+            else:
+                text += f"[{place}]"
+        return text
+
+    def name(self, number: Number, name: str, dims: tuple[str, ...]) -> None:
+        if name == number.name or name in number.aliases:
+            return
+        copy = 1
+        unique = name
+        while unique in self.taken:  # two calls of a helper in one statement
+            copy += 1
+            unique = f"{name}#{copy}"
+        self.taken.add(unique)
+        if number.name:
+            number.aliases.append(unique)
+        else:
+            number.name, number.dims = unique, dims
+
+    def name_the_rest(self) -> None:
+        """Numbers in no variable: named for what their statement was computing, and for their operation."""
+        groups: dict[tuple[int, str], list[Number]] = {}
+        for number in self.trace.numbers:
+            if not number.name and number.operation != "constant":
+                groups.setdefault((id(number.moment), number.operation), []).append(number)
+        for numbers in groups.values():
+            moment = numbers[0].moment
+            made = [n for n in self.trace.numbers[moment.first:moment.last] if n.name.startswith(f"{moment.label}[")]
+            dims = made[0].dims if made and len(made) == len(numbers) else ()
+            for i, number in enumerate(numbers):
+                path = (i,) if len(numbers) > 1 else ()
+                self.name(number, f"{moment.label}~{number.operation}" + self.brackets(moment.where, path, dims), dims)
+        for number in self.trace.numbers:
+            for child in number.inputs:
+                if not self.trace.numbers[child].name:
+                    self.name(self.trace.numbers[child], f"{number.name}~constant", ())
+
+    # Adam ------------------------------------------------------------------------------------------------------------
+
+    def watch_update_of(self, function: Function) -> None:
+        """Prepares the lines of Adam's loop: what each computes, and the operands to note before it runs."""
+        self.update_code = {}
+        for line, statement in sorted(function.statements.items()):
+            node = statement.node
+            if not statement.loops or not isinstance(node, (ast.Assign, ast.AugAssign)):
+                continue
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            right = node.value if isinstance(node, ast.Assign) else ast.BinOp(target, node.op, node.value)
+            operands = _Operands()
+            formula = ast.unparse(operands.visit(ast.parse(ast.unparse(right), mode="eval")).body)
+            if not operands.found:
+                continue  # parameter.grad = 0.0
+            text = ast.unparse(target)
+            name = re.sub(r"^parameter\.|\[i\]$", "", text)
+            self.trace.update_lines.append(UpdateLine(line, name, formula, tuple(operands.found)))
+            codes = [compile(operand, "<operand>", "eval") for operand in operands.found]
+            self.update_code[line] = codes, compile(text, "<target>", "eval")
+
+    def watch_update(self, frame, event, argument):
+        """Notes the operands of a line of the update before it runs, and its result after."""
+        if event != "line":
+            return self.watch_update
+        self.count_lines(frame, event, argument)
+        names = frame.f_locals
+        if self.running:
+            operands, target = self.running
+            parameter = self.indices[id(names["parameter"])]
+            self.trace.updates.setdefault(parameter, []).append(Update(operands, eval(target, frame.f_globals, names)))
+            self.running = None
+        if frame.f_lineno in self.update_code:
+            codes, target = self.update_code[frame.f_lineno]
+            self.running = tuple(eval(code, frame.f_globals, names) for code in codes), target
+        return self.watch_update
+
+
+class _Operands(ast.NodeTransformer):
+    """Puts {0}, {1} ... in the place of what a formula reads: names, attributes, elements. `found` lists their texts."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def _operand(self, node: ast.expr) -> ast.expr:
+        text = ast.unparse(node)
+        if text not in self.found:
+            self.found.append(text)
+        return ast.Set([ast.Constant(self.found.index(text))])  # unparsed as {0}
+
+    visit_Name = visit_Attribute = visit_Subscript = _operand
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        node.args = [self.visit(argument) for argument in node.args]  # the function keeps its name
+        return node
+
+
+def _values_in(thing, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], gpt.Value]]:
+    """The Values in nested lists and tuples, each with the indices that lead to it."""
+    if isinstance(thing, gpt.Value):
+        yield path, thing
+    elif isinstance(thing, (list, tuple)):
+        for i, item in enumerate(thing):
+            yield from _values_in(item, path + (i,))
+
+
+# ======================================================================================================================
+# Formulas
+# ======================================================================================================================
+
+
+def formula(operation: str, inputs: Sequence[str], arguments: dict[str, float]) -> str:
+    """What an operation computes, as a Python expression over the texts of its inputs: "2.0 * 3.0".
+
+    With numbers for inputs, and exp and log from math, Python evaluates it to the operation's result.
+    """
+    half = len(inputs) // 2
+    if operation in ("add", "mul"):
+        return (" + " if operation == "add" else " * ").join(inputs)
+    if operation == "pow":
+        return f"({inputs[0]}) ** {arguments['exponent']}"
+    if operation == "relu":
+        return f"max({inputs[0]}, 0.0)"
+    if operation in ("dot", "linear"):  # the children are one vector, then the other
+        return " + ".join(f"{a} * {b}" for a, b in zip(inputs[:half], inputs[half:]))
+    if operation == "logsumexp":
+        return f"log({' + '.join(f'exp({x})' for x in inputs)})"
+    return f"{operation}({', '.join([*inputs, *map(str, arguments.values())])})"  # exp, log, and any new one
+
+
+def symbol(number: Number) -> str:
+    """How a number is written in a formula: by its name, a constant by its value."""
+    return repr(number.value) if number.operation == "constant" else number.name
+
+
+def formula_of(trace: Trace, number: Number) -> str:
+    """The number's formula with the names of its inputs."""
+    return formula(number.operation, [symbol(trace.numbers[i]) for i in number.inputs], number.arguments)
+
+
+def formula_in_numbers(trace: Trace, number: Number) -> str:
+    """The number's formula with the values of its inputs, every digit of them."""
+    return formula(number.operation, [repr(trace.numbers[i].value) for i in number.inputs], number.arguments)
+
+
+# ======================================================================================================================
+# Explanations
+# ======================================================================================================================
+
+
+def first_sentence(docstring: str) -> str:
+    """The beginning of a docstring, up to its first full stop."""
+    paragraph = " ".join(docstring.split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z\[])", paragraph)[0]
+
+
+def explain(trace: Trace, number: Number) -> str:
+    """What the source says of the number: the comment at its line, and the first sentence of what computed it."""
+    if number.operation == "parameter":
+        return "A parameter: drawn at random at the start, moved by every update since."
+    if number.operation == "constant":
+        return "A plain number in the source, made a Value so that it can stand in the graph."
+    moment = number.model_moment
+    said = [trace.source.comment_on(moment.statement.line)]
+    if number.moment is not moment or isinstance(moment.statement.node, ast.Return):
+        said.append(first_sentence(number.moment.function.docstring))
+    said.append(first_sentence(trace.source.function_at(number.made_at).docstring))
+    return " ".join(text for text in said if text)
+
+
+def lectures(path: str) -> dict[str, list[tuple[str, str]]]:
+    """What script_gpt_educational.py says of each function: its name -> (title, text) of each lecture there.
+
+    The functions are those of script_gpt_refactored.py, for the two have one syntax tree.
+    """
+    found = {}
+    for function in Source(path).functions.values():
+        parts = re.split(r"^LECTURE: (.+)$", function.docstring, flags=re.MULTILINE)
+        if len(parts) > 1:
+            found[function.name] = [(title, text.strip()) for title, text in zip(parts[1::2], parts[2::2])]
+    return found
+
+
+def educational_path() -> str:
+    """Where the lecture stands."""
+    return os.path.join(os.path.dirname(os.path.abspath(gpt.__file__)), "script_gpt_educational.py")

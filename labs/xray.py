@@ -1,0 +1,711 @@
+"""X-ray: one training step of the real program, and where each of its numbers came from.
+
+    python -m labs.xray emma                                      the step as a report
+    python -m labs.xray emma --steps 1000                         the same after training on 1,000 names
+    python -m labs.xray emma --load model.json                    the same with a saved model
+    python -m labs.xray emma --why "position_loss[1 'e']"         what a number was computed from
+    python -m labs.xray emma --blame "layer0.q[3 'm'][5]"         what used it, and so where its gradient came from
+    python -m labs.xray emma --html step.html                     the step as a page to click through
+    python -m labs.xray emma --markdown step.md --json step.json  the report as a file, and all of it as data
+    python -m labs.xray emma --compare other.json                 where two models part
+
+Nothing here computes a number of the model: labs/trace.py watches script_gpt_refactored.py while it takes the step.
+"""
+from __future__ import annotations
+
+import argparse
+import difflib
+import gc
+import json
+import math
+import os
+import random
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import Sequence
+
+import script_gpt_refactored as gpt
+from engines.train import write_whole
+from labs.trace import (
+    Number,
+    Trace,
+    Update,
+    UpdateLine,
+    explain,
+    formula,
+    formula_in_numbers,
+    formula_of,
+    plain,
+    record,
+    symbol,
+)
+from labs.xray_page import page
+from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
+
+WIDTH = 80  # columns of everything printed
+
+# ======================================================================================================================
+# Taking the step
+# ======================================================================================================================
+
+
+def take_step(options: argparse.Namespace, load: str | None) -> Trace:
+    """The step that the options ask for, on a new model or on one from a checkpoint, trained first if they say so.
+
+    Names, weights and training are those of the scripts with the same options, so `--steps N` traces the model that
+    `script_gpt.py --steps N --save` saves. Raises InputError.
+    """
+    given = vars(options)
+    checkpoint = gpt.load_checkpoint(load) if load else None
+    chosen = {name: value for name, value in given.items() if hasattr(GPTConfig, name)}
+    sizes = checkpoint["config"] if checkpoint else {}
+    for name, size in sizes.items():
+        if chosen.get(name, size) != size:
+            raise InputError(f"the model in {load} has {name} {size}, not {chosen[name]}: leave that option out")
+    config = GPTConfig(**{"num_steps": 0, **sizes, **chosen})
+    docs = gpt.load_dataset(options.names)
+    rng = random.Random(config.seed)
+    rng.shuffle(docs)
+    tokenizer = Tokenizer(checkpoint["vocabulary"] if checkpoint else "".join(sorted(set("".join(docs)))))
+    tokens = tokenizer.encode(options.document)
+    state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
+    if checkpoint:
+        for name, matrix in checkpoint["state_dict"].items():
+            state_dict[name] = [[Value(float(weight)) for weight in row] for row in matrix]
+    optimizer = gpt.AdamOptimizer(state_dict, config)
+    if config.num_steps:
+        first = checkpoint["step"] if checkpoint else 0
+        train_first([tokenizer.encode(doc) for doc in docs], first, state_dict, optimizer, config)
+    return record(tokens, state_dict, optimizer, config.learning_rate, config, tokenizer)
+
+
+def train_first(
+    documents: list[list[int]],
+    first: int,
+    state_dict: dict[str, list[list[Value]]],
+    optimizer: gpt.AdamOptimizer,
+    config: GPTConfig,
+) -> None:
+    """What gpt.train does in num_steps steps, with an optimizer that can still be asked afterwards."""
+    gc.disable()  # as in gpt.train: the graph has no cycles
+    try:
+        for step in range(config.num_steps):
+            if sys.stderr.isatty():
+                print(f"\rtraining first: step {step + 1} / {config.num_steps}", end="", file=sys.stderr)
+            rate = config.learning_rate * (1 - step / config.num_steps)
+            gpt.train_step(documents[(first + step) % len(documents)], state_dict, optimizer, rate, config)
+    finally:
+        gc.enable()
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
+
+
+# ======================================================================================================================
+# Writing numbers
+# ======================================================================================================================
+
+
+@dataclass(frozen=True)
+class Pen:
+    """The characters that pictures are drawn with: blocks, or plain ASCII where the output cannot show them."""
+
+    shades: str = " ░▒▓█"
+    bar: str = "█"
+    arrow: str = "←"
+    line: str = "─"
+    times: str = "×"
+
+
+ASCII = Pen(shades=" .:*#", bar="#", arrow="<-", line="-", times="*")
+
+
+def pen_for(stream) -> Pen:
+    """The pen whose characters the stream can write."""
+    try:
+        "".join(vars(Pen()).values()).encode(getattr(stream, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return ASCII
+    return Pen()
+
+
+def short(x: float) -> str:
+    """A number in about four significant digits, with its sign: +0.1234, -1.2e-05."""
+    return f"{x:+.4f}" if x == 0 or 1e-3 <= abs(x) < 1e4 else f"{x:+.2e}"
+
+
+def norm(numbers: Sequence[float]) -> float:
+    """The length of a vector: the root of the sum of its squares."""
+    return math.sqrt(math.fsum(x * x for x in numbers))
+
+
+def brief(trace: Trace, number: Number, write) -> str:
+    """A formula; of more than four terms only the first and the last are written out."""
+    texts = [write(trace.numbers[i]) for i in number.inputs]
+    products = number.operation in ("dot", "linear")
+    terms = len(texts) // 2 if products else len(texts)
+    if terms <= 4:
+        return formula(number.operation, texts, number.arguments)
+    kept = [0, terms - 1]
+    chosen = [texts[i] for i in kept] + ([texts[terms + i] for i in kept] if products else [])
+    first, plus, last = formula(number.operation, chosen, number.arguments).rpartition(" + ")
+    return f"{first}{plus}... + {last}   ({terms} terms)"
+
+
+# ======================================================================================================================
+# The report
+# ======================================================================================================================
+
+
+@dataclass(frozen=True)
+class Section:
+    """A piece of the report: its heading, a paragraph, and lines whose columns are aligned."""
+
+    title: str
+    text: str
+    lines: list[str]
+
+
+def report(trace: Trace, pen: Pen) -> list[Section]:
+    """The whole step for a reader, from the question to the update."""
+    return [
+        question(trace),
+        vectors(trace, pen),
+        attention(trace, pen),
+        predictions(trace, pen),
+        gradients(trace, pen),
+        update(trace, pen),
+        ask_on(trace),
+    ]
+
+
+def shown(trace: Trace) -> list[str]:
+    """The tokens as one character each, ^ for BOS: ["^", "e", "m", "m", "a", "^"]."""
+    return ["^" if token == trace.tokenizer.bos else trace.tokenizer.vocabulary[token] for token in trace.tokens]
+
+
+def by_position(numbers: Sequence[Number]) -> dict[str, list[Number]]:
+    """The numbers of a variable, a list for each position: "3 'm'" -> [...]."""
+    rows: dict[str, list[Number]] = {}
+    for number in numbers:
+        rows.setdefault(number.moment.where, []).append(number)
+    return rows
+
+
+def code_at(trace: Trace, line: int) -> str:
+    """A line of the source without its indentation and comment."""
+    return trace.source.lines[line - 1].strip().split("  #")[0]
+
+
+def cut(text: str) -> str:
+    """The text, shortened to one line of the report."""
+    return text if len(text) <= WIDTH else text[:WIDTH - 3] + "..."
+
+
+def question(trace: Trace) -> Section:
+    """What the model is asked, position by position."""
+    tokens, count = shown(trace), trace.positions
+    text = (
+        f"{count} question{'s' if count > 1 else ''}, one at each position; ^ marks the beginning and the end. It is "
+        f"update {trace.updates_before + 1} of this optimizer, at learning rate {trace.learning_rate:g}. The step made "
+        f"{len(trace.computed):,} numbers out of {len(trace.parameters):,} parameters. Each has a name, and can be "
+        "asked where it came from."
+    )
+    if count < len(trace.tokens) - 1:
+        text += f" What follows is left out: the context has {trace.config.block_size} tokens."
+    lines = []
+    for i in range(count):
+        read = "".join(tokens[:i + 1])
+        lines.append(f"{trace.where(i):<8} has read {read:<{count + 1}} what comes next? right: {tokens[i + 1]}")
+    return Section(f"One training step on {trace.tokenizer.decode(trace.tokens)!r}", text, lines)
+
+
+def vectors(trace: Trace, pen: Pen) -> Section:
+    """Every vector of the model, a row for each position: up to 16 numbers in figures, wider ones shaded."""
+    lines = []
+    for label, numbers in trace.variables().items():
+        rows = by_position(numbers)
+        width = max(map(len, rows.values()))
+        if width == 1 or set(numbers[0].dims) & {"position + 1", "vocab_size"}:
+            continue  # attention, predictions and losses have sections of their own
+        line = numbers[0].model_moment.statement.line
+        largest = max(abs(number.value) for number in numbers)
+        lines += ["", cut(f"{label} [{len(rows)}][{width}], line {line}: {code_at(trace, line)}")]
+        if width > 16:
+            lines += [f"  {where:<8}{shades([n.value for n in row], largest, pen)}" for where, row in rows.items()]
+            zeros = sum(n.value == 0 for n in numbers)
+            lines.append(f"  {'':8}{pen.shades[-1]} = {largest:.3g}; {zeros} of {len(numbers)} are 0")
+        else:
+            decimals = 1 - math.floor(math.log10(largest)) if largest else 0  # two digits for the largest
+            lines += [f"  {where:<8}" + "".join(f"{round(n.value * 10.0**decimals):4}" for n in row)
+                      for where, row in rows.items()]
+            lines.append(f"  {'':8}in units of {10.0**-decimals:g}")
+    return Section("The vectors", "In the order the program computes them.", lines[1:])
+
+
+def shades(numbers: Sequence[float], largest: float, pen: Pen) -> str:
+    """A character for the size of each of the first 64 numbers, the darkest for the largest; signs do not show."""
+    steps = len(pen.shades) - 1
+    text = "".join(pen.shades[math.ceil(steps * abs(x) / largest) if largest else 0] for x in numbers[:64])
+    return text + ("..." if len(numbers) > 64 else "")
+
+
+def attention(trace: Trace, pen: Pen) -> Section:
+    """For each head who looks at whom: a row for the position that asks, a column for each it may look at."""
+    lines = []
+    for label, numbers in trace.variables().items():
+        if not label.endswith("attn_weights"):
+            continue
+        lines += ["", label, (f"{'':10}" + "".join(f"{trace.where(i):<9}" for i in range(trace.positions))).rstrip()]
+        for where, row in by_position(numbers).items():
+            cells = [f"{n.value:.2f} {shades([n.value], 1.0, pen) * 2}" for n in row]
+            lines.append(f"  {where:<8}" + "".join(f"{cell:<9}" for cell in cells).rstrip())
+    text = "A row is a position that looks, its figures the share of each position looked at; they sum to 1."
+    return Section("Attention: who looks at whom", text, lines[1:])
+
+
+def predictions(trace: Trace, pen: Pen) -> Section:
+    """The likeliest letters at each position, the right one marked, and what it cost."""
+    lines = []
+    tokens = shown(trace)
+    for position in range(trace.positions):
+        where = trace.where(position)
+        loss = trace.find(f"position_loss[{where}]")
+        total = trace.find(f"position_loss~logsumexp[{where}]")
+        chances = sorted(zip(total.slopes, total.inputs), reverse=True)  # the slopes of logsumexp are softmax
+        right = trace.tokens[position + 1]
+        logits = [trace.find(f"logits[{where}][{token} {trace.letter(token)}]").index
+                  for token in range(trace.tokenizer.vocab_size)]
+        place = next(i for i, (_, logit) in enumerate(chances) if logit == logits[right])
+        read = "".join(tokens[:position + 1])
+        lines += ["", f"after {read}: loss {loss.value:.4f}, the right letter is in place {place + 1}"]
+        for rank in sorted({0, 1, 2, place}):
+            chance, logit = chances[rank]
+            letter = trace.letter(logits.index(logit))
+            mark = f" {pen.arrow} right" if rank == place else ""
+            lines.append(f"  {rank + 1:2}. {letter:<4} logit {short(trace.numbers[logit].value):>8}  p {chance:.3f} "
+                         f"{pen.bar * round(40 * chance)}{mark}")
+    choices = trace.tokenizer.vocab_size
+    text = (f"The loss is the mean over the positions: {trace.loss.value:.4f}. Guessing evenly among {choices} tokens "
+            f"would cost {math.log(choices):.4f} at each.")
+    return Section("Predictions", text, lines[1:])
+
+
+def gradients(trace: Trace, pen: Pen) -> Section:
+    """How much gradient there is along the residual stream and in each matrix, and where it is largest."""
+    lines = [f"{'residual stream':<18}" + "".join(f"{trace.where(i):>9}" for i in range(min(7, trace.positions)))]
+    for label, numbers in trace.variables().items():
+        if label.split(".")[-2:][0] == "x" or label.endswith(".x") or label == "x":
+            rows = list(by_position(numbers).values())[:7]
+            lines.append(f"{label:<18}" + "".join(f"{norm([n.gradient for n in row]):9.4f}" for row in rows))
+    lines += ["", f"{'parameters':<18}{'norm':>9}{'largest':>10}  without a gradient"]
+    for name in trace.shapes:
+        slopes = [trace.numbers[i].gradient for i in trace.matrix(name)]
+        largest = max(map(abs, slopes))
+        lines.append(f"{name:<18}{norm(slopes):9.4f}{largest:10.4f}  {slopes.count(0.0)} of {len(slopes)}")
+    lines += ["", "the ten largest"]
+    top = sorted((trace.numbers[i] for i in trace.parameters), key=lambda n: -abs(n.gradient))[:10]
+    largest = abs(top[0].gradient) or 1.0
+    for number in top:
+        lines.append(f"{number.name:<26} is {short(number.value):>9}, gradient {short(number.gradient):>9} "
+                     f"{pen.bar * round(16 * abs(number.gradient) / largest)}")
+    text = ("Slopes of the loss. For the residual stream: the length of the gradient vector at each position, from the "
+            "embeddings to the last layer. For parameters: of the whole matrix.")
+    return Section("Where the gradient flowed", text, lines)
+
+
+def update(trace: Trace, pen: Pen) -> Section:
+    """How far Adam moved the parameters of each matrix, and the parameters with the largest gradients."""
+    moves = {i: lines[-1].result - lines[-1].operands[0] for i, lines in trace.updates.items()}
+    lines = [f"{'parameters':<18}{'moved':>14}  {'mean distance':>13}  {'farthest':>9}"]
+    for name in trace.shapes:
+        distances = [abs(moves[i]) for i in trace.matrix(name)]
+        moved = sum(distance > 0 for distance in distances)
+        mean = math.fsum(distances) / moved if moved else 0.0
+        lines.append(f"{name:<18}{f'{moved} of {len(distances)}':>14}  {mean:13.6f}  {max(distances):9.6f}")
+    top = max(trace.parameters, key=lambda i: abs(trace.numbers[i].gradient))
+    lines += ["", f"what the lines of Adam computed for {trace.numbers[top].name}"]
+    for line, done in zip(trace.update_lines, trace.updates[top]):
+        lines.append(f"  line {line.line}  {line.name + ' =':<8} {update_in_numbers(line, done)}")
+    idle = sum(1 for i in trace.parameters if not trace.numbers[i].gradient and moves[i])
+    text = (f"Update {trace.updates_before + 1} at learning rate {trace.learning_rate:g}. "
+            f"{sum(1 for move in moves.values() if move):,} of {len(moves):,} parameters moved, {idle:,} of them without "
+            "a gradient in this step, by the momentum of earlier ones.")
+    return Section("What Adam did", text, lines)
+
+
+def ask_on(trace: Trace) -> Section:
+    """Commands to go on with, made of names of this trace."""
+    worst = max((trace.find(f"position_loss[{trace.where(i)}]") for i in range(trace.positions)), key=lambda n: n.value)
+    head = next(numbers for label, numbers in trace.variables().items() if label.endswith("attn_weights"))[-1]
+    weight = max((trace.numbers[i] for i in trace.parameters), key=lambda n: abs(n.gradient))
+    document = trace.tokenizer.decode(trace.tokens)
+    lines = [f'python -m labs.xray {document} {option} "{name}"' for option, name in
+             (("--why", worst.name), ("--why", head.name), ("--blame", weight.name))]
+    lines.append(f"python -m labs.xray {document} --html step.html")
+    return Section("Ask on", "With the options you gave for this one:", lines)
+
+
+def as_text(sections: Sequence[Section], pen: Pen) -> str:
+    """The report for a terminal."""
+    parts = []
+    for section in sections:
+        head = f"{pen.line * 2} {section.title} "
+        parts.append(head + pen.line * (WIDTH - len(head)))
+        parts.append(textwrap.fill(section.text, WIDTH))
+        parts.append("\n".join(section.lines) + "\n")
+    return "\n".join(parts)
+
+
+def as_markdown(sections: Sequence[Section], trace: Trace) -> str:
+    """The report as Markdown, with the loss explained three levels deep at the end."""
+    parts = []
+    for level, section in zip("#" + "##" * len(sections), sections):
+        parts += [f"{'#' if section is sections[0] else '##'} {section.title}", section.text]
+        parts.append("\n".join(["```text", *section.lines, "```"]))
+    parts += ["## Why the loss is what it is", "\n".join(["```text", *why(trace, trace.loss, 3, Pen()), "```"])]
+    return "\n\n".join(parts) + "\n"
+
+
+# ======================================================================================================================
+# One number
+# ======================================================================================================================
+
+
+def why(trace: Trace, number: Number, depth: int, pen: Pen) -> list[str]:
+    """What a number was computed from, its inputs explained in the same way down to the depth (1: the number alone)."""
+    lines: list[str] = []
+    told: set[int] = set()
+
+    def tell(number: Number, level: int) -> None:
+        told.add(number.index)
+        indent = "    " * level
+        lines.extend(indent + line for line in card(trace, number, pen))
+        if level == 0:
+            lines.extend(textwrap.wrap(explain(trace, number), WIDTH - 4, initial_indent="  ", subsequent_indent="  "))
+        if level + 1 == depth:
+            return
+        for index in weightiest(number)[:4 if len(number.inputs) <= 4 else 2]:
+            child = trace.numbers[index]
+            if child.inputs:
+                lines.append("")
+                if index in told:
+                    lines.append(f"{indent}    {child.name} = {short(child.value)}, see above")
+                else:
+                    tell(child, level + 1)
+
+    tell(number, 0)
+    return lines
+
+
+def weightiest(number: Number) -> list[int]:
+    """Its inputs; those of a wide operation by the size of their slope, the largest first."""
+    if len(number.inputs) <= 4:
+        return list(number.inputs)
+    slopes = dict(zip(number.inputs, number.slopes))
+    return sorted(slopes, key=lambda index: -abs(slopes[index]))
+
+
+def card(trace: Trace, number: Number, pen: Pen) -> list[str]:
+    """All there is to say about one number: value, line, formula with names and with numbers, gradient."""
+    lines = [f"{number.name} = {number.value!r}"]
+    if number.aliases:
+        lines.append(f"  also called {', '.join(number.aliases[:2])}" + (" ..." if number.aliases[2:] else ""))
+    if number.inputs:
+        for line in (number.line, *number.callers):
+            function = trace.source.function_at(line)
+            lines.append(f"  line {line} of {function.name}: {code_at(trace, line)}")
+            if function.has_model:
+                break
+        lines.append(f"  {number.operation} = {brief(trace, number, symbol)}")
+        lines.append(f"  {'':{len(number.operation)}} = {brief(trace, number, lambda n: f'{n.value:.4g}')}")
+        lines += terms(trace, number, pen)
+    lines.append(f"  gradient {number.gradient!r}")
+    if number.operation == "parameter":
+        lines.append("  what Adam made of it:")
+        for line, done in zip(trace.update_lines, trace.updates[number.index]):
+            lines.append(f"    .{line.name:<6} = {line.formula.format(*line.symbols)}")
+            lines.append(f"     {'':6} = {update_in_numbers(line, done)}")
+    return lines
+
+
+def terms(trace: Trace, number: Number, pen: Pen) -> list[str]:
+    """The terms of a wide operation, the largest first: products of a dot product, shares of a logsumexp."""
+    half = len(number.inputs) // 2
+    if number.operation in ("dot", "linear"):
+        pairs = [(trace.numbers[a], trace.numbers[b]) for a, b in zip(number.inputs[:half], number.inputs[half:])]
+        parts = [(a.value * b.value, f"{a.name} {short(a.value)} {pen.times} {b.name} {short(b.value)}")
+                 for a, b in pairs]
+    elif number.operation == "logsumexp":
+        parts = [(slope, f"share of {trace.numbers[i].name} {short(trace.numbers[i].value)}")
+                 for i, slope in zip(number.inputs, number.slopes)]
+    else:
+        return []
+    parts.sort(key=lambda part: -abs(part[0]))
+    lines = [f"    {short(size):>9}  {text}" for size, text in parts[:5]]
+    if parts[5:]:
+        lines.append(f"    {short(math.fsum(size for size, _ in parts[5:])):>9}  the other {len(parts) - 5} together")
+    return lines
+
+
+def update_in_numbers(line: UpdateLine, done: Update) -> str:
+    """A line of Adam with its numbers: "0.85 * 0 + 0.15 * 0.5 = 0.075"."""
+    right = line.formula.format(*(f"{x:.5g}" for x in done.operands))
+    result = f"{done.result:.5g}"
+    return result if right == result else f"{right} = {result}"
+
+
+def blame(trace: Trace, number: Number, pen: Pen) -> list[str]:
+    """Where the gradient of a number came from: the chain rule over all that used it, then the heaviest path onward."""
+    lines = [f"{number.name} = {number.value!r}", f"  gradient {number.gradient!r}"]
+    if number is trace.loss:
+        return [*lines, "  This is the loss: its slope in itself is 1, and backward begins here."]
+    uses = sorted(trace.uses[number.index], key=lambda use: -abs(use[1] * trace.numbers[use[0]].gradient))
+    if not uses:
+        return [*lines, "  Nothing in this step used it, so the loss does not depend on it: its gradient is 0."]
+    products = [(slope * trace.numbers[user].gradient, slope, trace.numbers[user]) for user, slope in uses]
+    wide = max(len(user.name) for _, _, user in products[:20])
+    lines += ["", f"  {'used by':<{wide}} {'slope':>10}   {'its gradient':>12}   {'product':>10}"]
+    for product, slope, user in products[:20]:
+        sizes = f"{short(slope):>10} {pen.times} {short(user.gradient):>12} = {short(product):>10}"
+        lines.append(f"  {user.name:<{wide}} {sizes}")
+    if products[20:]:
+        rest = math.fsum(product for product, _, _ in products[20:])
+        lines.append(f"  {f'the other {len(products) - 20} together':<{wide}}{'':29}{short(rest):>10}")
+    total = math.fsum(product for product, _, _ in products)
+    lines.append(f"  {'the sum, which is its gradient':<{wide}}{'':29}{short(total):>10}")
+    lines += ["", "  the heaviest path to the loss, each number with its slope in the one before"]
+    through = 1.0
+    while number is not trace.loss:
+        user, slope = max(trace.uses[number.index], key=lambda use: abs(use[1] * trace.numbers[use[0]].gradient))
+        number = trace.numbers[user]
+        through *= slope
+        lines.append(f"    {short(slope):>10}  {number.name}")
+    lines.append(f"  the product of the slopes along this path: {short(through)}")
+    return lines
+
+
+def find(trace: Trace, name: str) -> Number:
+    """The number of this name. Raises InputError with the nearest names if there is none."""
+    number = trace.find(name)
+    if number:
+        return number
+    wanted = plain(name)
+    names = {plain(number.name): number.name for number in trace.numbers if number.operation != "constant"}
+    near = [known for known in names if known.startswith(wanted + "[")][:3]
+    near = near or difflib.get_close_matches(wanted, names, n=3, cutoff=0.0)
+    offered = ", ".join(f'"{names[known]}"' for known in near)
+    raise InputError(f"no number in this trace is called {name!r}: did you mean {offered}?")
+
+
+# ======================================================================================================================
+# Data
+# ======================================================================================================================
+
+
+def as_data(trace: Trace) -> dict:
+    """The trace as plain data, ready for JSON. Formulas are Python: `in_numbers` evaluates to `output`."""
+    numbers = []
+    for number in trace.numbers:
+        entry = {"name": number.name, "aliases": number.aliases, "operation": number.operation,
+                 "output": number.value, "gradient": number.gradient, "explanation": explain(trace, number)}
+        if number.inputs:
+            entry.update(
+                formula=formula_of(trace, number),
+                in_numbers=formula_in_numbers(trace, number),
+                inputs=[trace.numbers[i].name for i in number.inputs],
+                slopes=list(number.slopes),
+                shape=list(number.dims),
+                line=number.line,
+                source=trace.source.lines[number.line - 1].strip(),
+                called_from=list(number.callers),
+            )
+        numbers.append(entry)
+    updates = [
+        {"name": f"{trace.numbers[i].name}.{line.name}", "output": done.result, "line": line.line,
+         "formula": line.formula.format(*line.symbols), "in_numbers": line.formula.format(*map(repr, done.operands)),
+         "source": trace.source.lines[line.line - 1].strip()}
+        for i, lines in trace.updates.items() for line, done in zip(trace.update_lines, lines)
+    ]
+    return {
+        "format": "see-through-gpt trace 1",
+        "document": trace.tokenizer.decode(trace.tokens),
+        "tokens": trace.tokens,
+        "vocabulary": trace.tokenizer.vocabulary,
+        "config": {name: getattr(trace.config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
+        "source": os.path.basename(trace.source.path),
+        "learning_rate": trace.learning_rate,
+        "update": trace.updates_before + 1,
+        "numbers": numbers,
+        "updates": updates,
+    }
+
+
+def as_json(trace: Trace) -> str:
+    """The data as JSON, a line for each number: `grep` finds one, `diff` compares two."""
+    data = as_data(trace)
+    long = {key: data.pop(key) for key in ("numbers", "updates")}
+    lists = [f'"{key}": [\n' + ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries) + "\n]"
+             for key, entries in long.items()]
+    return ",\n".join([json.dumps(data, allow_nan=False)[:-1], *lists]) + "}\n"
+
+
+# ======================================================================================================================
+# Two models
+# ======================================================================================================================
+
+
+def compare(one: Trace, other: Trace, tolerance: float, titles: Sequence[str]) -> list[str]:
+    """Two traces of one document side by side, and the first numbers that differ by more than the tolerance.
+
+    Raises InputError if the models have other sizes or letters, so that their numbers do not correspond.
+    """
+    if one.config.block_size != other.config.block_size or one.shapes != other.shapes or (
+            one.tokenizer.vocabulary != other.tokenizer.vocabulary or one.config.n_head != other.config.n_head):
+        raise InputError("the two models differ in sizes or letters, so their numbers do not correspond: "
+                         "compare models of one shape")
+    titles = [os.path.basename(title)[-18:] for title in titles]
+    lines = [f"{'':<36}{titles[0]:>20}{titles[1]:>20}"]
+    labels = ["loss", *(f"position_loss[{one.where(i)}]" for i in range(one.positions))]
+    lines += [f"{label:<36}{one.find(label).value:20.6f}{other.find(label).value:20.6f}" for label in labels]
+    apart = [(a, b) for a, b in zip(one.numbers, other.numbers) if not abs(a.value - b.value) <= tolerance]
+    lines.append("")
+    if not apart:
+        return [*lines, f"No number differs by more than {tolerance:g}."]
+    weights = [(a, b) for a, b in apart if not a.inputs]
+    computed = [(a, b) for a, b in apart if a.inputs]
+    lines.append(f"{len(weights):,} parameters and {len(computed):,} computed numbers differ by more than "
+                 f"{tolerance:g}.")
+    for what, pairs in (("parameter", weights), ("computed number", computed)):
+        if pairs:
+            a, b = pairs[0]
+            lines.append(f"The first {what}: {a.name} is {a.value:.6g} and {b.value:.6g}.")
+    if computed:
+        line = computed[0][0].model_moment.statement.line
+        lines.append(f"  line {line}: {code_at(one, line)}")
+    lines += ["", f"{'largest difference by variable':<36}{titles[0]:>20}{titles[1]:>20}  at"]
+    others = dict(zip((n.index for n in one.numbers), other.numbers))
+    for label, numbers in one.variables().items():
+        a = max(numbers, key=lambda n: abs(n.value - others[n.index].value))
+        lines.append(f"{label:<36}{a.value:20.6f}{others[a.index].value:20.6f}  {a.name[len(label):]}")
+    return lines
+
+
+# ======================================================================================================================
+# Command line
+# ======================================================================================================================
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; a size that is not given is absent from the result. Raises InputError if it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m labs.xray",
+        description="One training step of the real program, and where each of its numbers came from.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    here = os.path.dirname(os.path.realpath(gpt.__file__))
+    parser.add_argument("document", nargs="?", metavar="TEXT", default="emma",
+                        help="the document to take the step on (default: emma)")
+    for flag, field, kind, metavar, meaning in (
+        ("--steps", "num_steps", int, "N", "train on N names first, as script_gpt.py --steps N does (default: 0)"),
+        ("--load", "load", str, "FILE", "start from this model"),
+        ("--names", "names", str, "FILE", "the data, one document a line (default: names.txt)"),
+        ("--seed", "seed", int, "N", f"another number, other weights (default: {GPTConfig.seed})"),
+        ("--n-layer", "n_layer", int, "N", f"transformer layers (default: {GPTConfig.n_layer})"),
+        ("--n-embd", "n_embd", int, "N", f"numbers per token (default: {GPTConfig.n_embd})"),
+        ("--n-head", "n_head", int, "N", f"attention heads per layer (default: {GPTConfig.n_head})"),
+        ("--block-size", "block_size", int, "N", f"longest context (default: {GPTConfig.block_size})"),
+        ("--learning-rate", "learning_rate", float, "X", f"of the traced step (default: {GPTConfig.learning_rate})"),
+        ("--why", "why", str, "NAME", "explain one number: what it was computed from"),
+        ("--depth", "depth", int, "N", "how many levels of inputs --why explains (default: 2)"),
+        ("--blame", "blame", str, "NAME", "the other way: what used this number, up to the loss"),
+        ("--markdown", "markdown", str, "FILE", "write the report as Markdown"),
+        ("--json", "json", str, "FILE", "write the trace as data"),
+        ("--html", "html", str, "FILE", "write the trace as a page to click through"),
+        ("--compare", "compare", str, "FILE", "trace this model too, and show where the two part"),
+        ("--tolerance", "tolerance", float, "X", "what --compare takes for equal (default: 1e-09)"),
+    ):
+        parser.add_argument(flag, dest=field, type=kind, metavar=metavar, help=meaning)
+    parser.set_defaults(names=os.path.join(here, "names.txt"), depth=2, tolerance=1e-9)
+
+    def refuse(message):
+        raise InputError(f"{message} (--help lists the options)")
+
+    parser.error = refuse
+    return parser.parse_args(arguments)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuses, before any work, what cannot be done. Raises InputError."""
+    given = vars(options)
+    if not 1 <= options.depth <= 20:
+        raise InputError(f"depth is {options.depth}: it must be from 1 to 20")
+    if not 0 <= options.tolerance < math.inf:
+        raise InputError(f"tolerance is {options.tolerance}: it must be 0 or more")
+    inputs = {os.path.realpath(given[name]): name for name in ("names", "load", "compare") if name in given}
+    outputs: dict[str, str] = {}
+    for name in ("markdown", "json", "html"):
+        if name not in given:
+            continue
+        path = os.path.realpath(given[name])
+        if path in inputs or path in outputs:
+            raise InputError(f"--{name} {given[name]} is also the file of --{inputs.get(path) or outputs.get(path)}: "
+                             "name another")
+        gpt.check_can_save(given[name])
+        outputs[path] = name
+
+
+def run(options: argparse.Namespace) -> None:
+    """Take the step and answer what was asked; without a question, print the report."""
+    check(options)
+    given = vars(options)
+    pen = pen_for(sys.stdout)
+    trace = take_step(options, given.get("load"))
+    answers: list[list[str]] = []
+    if "why" in given:
+        answers.append(why(trace, find(trace, options.why), options.depth, pen))
+    if "blame" in given:
+        answers.append(blame(trace, find(trace, options.blame), pen))
+    if "compare" in given:
+        other = argparse.Namespace(**{name: value for name, value in given.items() if name != "num_steps"})
+        titles = (given.get("load") or f"seed {trace.config.seed}", options.compare)
+        answers.append(compare(trace, take_step(other, options.compare), options.tolerance, titles))
+    for answer in answers:
+        print("\n".join(answer) + "\n")
+    written = {
+        "markdown": lambda: as_markdown(report(trace, Pen()), trace),
+        "json": lambda: as_json(trace),
+        "html": lambda: page(trace),
+    }
+    for name in written:
+        if name in given:
+            text = written[name]()
+            write_whole(given[name], lambda file: file.write(text))
+            print(f"wrote {given[name]} ({len(text.encode()) / 1e6:.1f} MB)")
+    if not answers and not set(written) & set(given):
+        print(as_text(report(trace, pen), pen))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
+    try:
+        run(parse_arguments(arguments))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone: leave quietly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk behind our output, say
+        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
