@@ -570,7 +570,7 @@ class _Recorder:
 
 
 class _Operands(ast.NodeTransformer):
-    """Puts {0}, {1} ... in the place of what a formula reads: names, attributes, elements. `found` lists their texts."""
+    """Puts {0}, {1} ... in the place of what a formula reads: names, attributes, elements; `found` lists them."""
 
     def __init__(self) -> None:
         self.found: list[str] = []

@@ -329,8 +329,8 @@ def update(trace: Trace, pen: Pen) -> Section:
         lines.append(f"  line {line.line}  {line.name + ' =':<8} {update_in_numbers(line, done)}")
     idle = sum(1 for i in trace.parameters if not trace.numbers[i].gradient and moves[i])
     text = (f"Update {trace.updates_before + 1} at learning rate {trace.learning_rate:g}. "
-            f"{sum(1 for move in moves.values() if move):,} of {len(moves):,} parameters moved, {idle:,} of them without "
-            "a gradient in this step, by the momentum of earlier ones.")
+            f"{sum(1 for move in moves.values() if move):,} of {len(moves):,} parameters moved, {idle:,} of them "
+            "without a gradient in this step, by the momentum of earlier ones.")
     return Section("What Adam did", text, lines)
 
 
@@ -505,17 +505,26 @@ def find(trace: Trace, name: str) -> Number:
 
 def as_data(trace: Trace) -> dict:
     """The trace as plain data, ready for JSON. Formulas are Python: `in_numbers` evaluates to `output`."""
+    lengths: dict[tuple[str, str], int] = {}  # (variable, position) -> how many numbers it held there
+
+    def key(number: Number) -> tuple[str, str]:
+        return number.name.split("[")[0], number.moment.where
+
+    for number in trace.computed:
+        lengths[key(number)] = lengths.get(key(number), 0) + 1
     numbers = []
     for number in trace.numbers:
         entry = {"name": number.name, "aliases": number.aliases, "operation": number.operation,
                  "output": number.value, "gradient": number.gradient, "explanation": explain(trace, number)}
+        if number.operation == "parameter":
+            entry["shape"] = list(trace.shapes[number.name.split("[")[0]])
         if number.inputs:
             entry.update(
                 formula=formula_of(trace, number),
                 in_numbers=formula_in_numbers(trace, number),
                 inputs=[trace.numbers[i].name for i in number.inputs],
                 slopes=list(number.slopes),
-                shape=list(number.dims),
+                shape=[count] if (count := lengths[key(number)]) > 1 or number.dims else [],
                 line=number.line,
                 source=trace.source.lines[number.line - 1].strip(),
                 called_from=list(number.callers),

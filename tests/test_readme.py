@@ -51,9 +51,10 @@ def test_the_session_is_true():
 
 def test_every_option_it_shows_exists():
     shown = set(re.findall(r"(?<=[ `])--[a-z][a-z-]*", README))
-    trainer = subprocess.run([sys.executable, "-m", "engines.train", "--help"], capture_output=True, encoding="utf-8",
-                             cwd=helpers.ROOT)
-    known = helpers.run("script_gpt_educational", "--help").stdout + trainer.stdout
+    known = helpers.run("script_gpt_educational", "--help").stdout
+    for module in ("engines.train", "labs.xray"):
+        known += subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, encoding="utf-8",
+                                cwd=helpers.ROOT).stdout
     assert {"--save", "--load", "--pause", "--resume"} <= shown
     others = {"--no-index", "--quiet", "--nproc-per-node"}  # of git, pip and torchrun
     assert [option for option in shown - others if option not in known] == []
