@@ -324,9 +324,9 @@ def update(trace: Trace, pen: Pen) -> Section:
         mean = math.fsum(distances) / moved if moved else 0.0
         lines.append(f"{name:<18}{f'{moved} of {len(distances)}':>14}  {mean:13.6f}  {max(distances):9.6f}")
     top = max(trace.parameters, key=lambda i: abs(trace.numbers[i].gradient))
-    lines += ["", f"what the lines of Adam computed for {trace.numbers[top].name}"]
+    lines += ["", f"what the lines of Adam computed for {trace.numbers[top].name}:"]
     for line, done in zip(trace.update_lines, trace.updates[top]):
-        lines.append(f"  line {line.line}  {line.name + ' =':<8} {update_in_numbers(line, done)}")
+        lines.append(f"{line.line:5}  {line.name + ' =':<8} {update_in_numbers(line, done)}")
     idle = sum(1 for i in trace.parameters if not trace.numbers[i].gradient and moves[i])
     text = (f"Update {trace.updates_before + 1} at learning rate {trace.learning_rate:g}. "
             f"{sum(1 for move in moves.values() if move):,} of {len(moves):,} parameters moved, {idle:,} of them "

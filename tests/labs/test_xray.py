@@ -1,0 +1,270 @@
+"""What `python -m labs.xray` prints and writes, and what it says to bad input."""
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import helpers
+import pytest
+
+import script_gpt_refactored as gpt
+from labs import xray
+
+
+def ask(*arguments):
+    """What the tool prints. It must succeed."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(output):
+        assert xray.main([str(argument) for argument in arguments]) == 0
+    output.seek(0)
+    return output.read()
+
+
+def refused(capsys, *arguments):
+    """The one line the tool says instead."""
+    assert xray.main([str(argument) for argument in arguments]) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.fixture(scope="module")
+def report():
+    return ask("emma")
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return xray.take_step(xray.parse_arguments(["emma"]), None)
+
+
+def test_the_report_tells_the_whole_step(report, trace):
+    titles = re.findall(r"^── (.*?) ─+$", report, re.MULTILINE)
+    assert titles == ["One training step on 'emma'", "The vectors", "Attention: who looks at whom", "Predictions",
+                      "Where the gradient flowed", "What Adam did", "Ask on"]
+    assert f"mean over the positions: {trace.loss.value:.4f}" in report
+    assert "would cost 3.2958" in report.replace("\n", " ")
+    for label, numbers in trace.variables().items():
+        if not label.startswith(("loss", "position_loss", "logits")) and not label.endswith("attn_logits"):
+            assert re.search(rf"^{re.escape(label)}\b", report, re.MULTILINE), label
+
+
+def test_the_report_fits_a_terminal_of_80_columns(report):
+    assert [line for line in report.splitlines() if len(line) > 80] == []
+    long = ask("alexandria", "--n-embd", 8, "--n-layer", 2)
+    assert [line for line in long.splitlines() if len(line) > 100] == []
+
+
+def test_the_attention_figures_of_a_row_sum_to_one(report):
+    rows = re.findall(r"^  \d (?:BOS|'.') +((?:\d\.\d\d \S* *)+)$", report, re.MULTILINE)
+    assert len(rows) == 4 * 5
+    for row in rows:
+        assert sum(map(float, re.findall(r"\d\.\d\d", row))) == pytest.approx(1, abs=0.025)
+
+
+def test_the_probabilities_are_the_models(report, trace):
+    for where, position in ((trace.where(p), p) for p in range(trace.positions)):
+        logits = [trace.find(f"logits[{position}][{token}]").value for token in range(27)]
+        total = math.fsum(math.exp(x) for x in logits)
+        right = trace.tokens[position + 1]
+        place = sorted(logits, reverse=True).index(logits[right]) + 1
+        line = rf"{place}\. {re.escape(trace.letter(right))} +logit +\S+ +p {math.exp(logits[right]) / total:.3f} "
+        assert re.search(line, report), where
+
+
+def test_the_commands_it_proposes_work(report):
+    commands = re.findall(r"^python -m labs.xray (\w+) (--why|--blame) \"(.*)\"$", report, re.MULTILINE)
+    assert len(commands) == 3
+    for document, option, name in commands:
+        assert ask(document, option, name).startswith(name)
+
+
+def test_why_gives_formula_line_and_inputs_down_to_the_depth(trace):
+    loss = trace.find("position_loss[2]")
+    flat = ask("emma", "--why", "position_loss[2]", "--depth", 1)
+    assert flat.splitlines()[0] == f"{loss.name} = {loss.value!r}"
+    assert f"line {loss.line} of compute_loss: position_loss = logsumexp(logits) - logits[target]" in flat
+    assert "add = position_loss~logsumexp[2 'm'] + position_loss~mul[2 'm']" in flat
+    deep = ask("emma", "--why", "position_loss[2]", "--depth", 3)
+    assert "logits[2 'm'][12 'm'] = " in deep and len(deep) > 4 * len(flat)
+    for line in deep.splitlines():
+        found = re.match(r" *([\w.~]+(?:\[[^]]*\])*) = (-?[\d.e-]+)$", line)
+        if found:
+            assert trace.find(found[1]).value == float(found[2])
+
+
+def test_why_sums_the_terms_of_a_product_to_the_number(trace):
+    text = ask("emma", "--why", "layer0.q[3][5]", "--depth", 1)
+    terms = re.findall(r"^    +([+-][\d.e+-]+)  ", text, re.MULTILINE)
+    assert len(terms) == 6  # the five largest, and the rest together
+    assert sum(map(float, terms)) == pytest.approx(trace.find("layer0.q[3][5]").value, abs=3e-4)
+
+
+def test_why_of_a_parameter_tells_what_adam_made_of_it(trace):
+    text = ask("emma", "--why", "wte[12][5]")
+    number = trace.find("wte[12][5]")
+    for line, done in zip(trace.update_lines, trace.updates[number.index]):
+        assert f".{line.name:<6} = {line.formula.format(*line.symbols)}" in text
+        assert f"{done.result:.5g}" in text
+
+
+@pytest.mark.parametrize("name", ["layer0.q[3][5]", "wte[26][4]", "x.2.scale[0]", "layer0.x.3[1][2]"])
+def test_blame_adds_up_to_the_gradient_and_leads_to_the_loss(name, trace):
+    text = ask("emma", "--blame", name)
+    number = trace.find(name)
+    assert f"gradient {number.gradient!r}" in text
+    products = [float(x) for x in re.findall(r"× .* = +([+-][\d.e+-]+)$", text, re.MULTILINE)]
+    total = float(re.search(r"the sum, which is its gradient +([+-][\d.e+-]+)", text)[1])
+    assert sum(products) == pytest.approx(total, rel=0.02, abs=1e-4)
+    assert total == pytest.approx(number.gradient, rel=0.01, abs=1e-4)
+    path = re.findall(r"^ +([+-][\d.e+-]+)  (\S.*)$", text.split("heaviest path")[1], re.MULTILINE)
+    assert path[-1][1] == "loss"
+    for _, step in path:  # each is one of the users of the one before
+        assert trace.find(step).index in [user for user, _ in trace.uses[number.index]]
+        number = trace.find(step)
+
+
+def test_blame_of_the_loss_and_of_what_nothing_used():
+    assert "its slope in itself is 1" in ask("emma", "--n-embd", 8, "--blame", "loss")
+    assert "its gradient is 0" in ask("zoe", "--n-embd", 8, "--blame", "wte[0 'a'][0]")
+
+
+def test_the_json_holds_all_of_the_trace(tmp_path, trace):
+    assert "wrote" in ask("emma", "--json", tmp_path / "t.json")
+    data = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert data["tokens"] == trace.tokens and len(data["numbers"]) == len(trace.numbers)
+    for entry, number in zip(data["numbers"], trace.numbers):
+        assert (entry["name"], entry["output"], entry["gradient"]) == (number.name, number.value, number.gradient)
+        if number.inputs:
+            assert eval(entry["in_numbers"], vars(math)) == pytest.approx(entry["output"], rel=1e-12, abs=1e-14)
+            assert entry["inputs"] == [trace.numbers[i].name for i in number.inputs]
+            assert entry["source"] in trace.source.lines[entry["line"] - 1] and entry["explanation"]
+    shapes = {entry["name"]: entry.get("shape") for entry in data["numbers"]}
+    assert shapes["layer0.q[3 'm'][5]"] == [16] and shapes["layer0.mlp_fc2[0][0]"] == [16, 64]
+    assert shapes["layer0.head0.attn_weights[2 'm' -> 0 BOS]"] == [3] and shapes["position_loss[0 BOS]"] == []
+    assert len(data["updates"]) == 6 * 4192
+    for entry in data["updates"][::97]:
+        assert eval(entry["in_numbers"], vars(math)) == entry["output"]
+
+
+def test_the_markdown_is_the_report_and_the_loss_explained(tmp_path, report):
+    ask("emma", "--markdown", tmp_path / "t.md")
+    text = (tmp_path / "t.md").read_text(encoding="utf-8")
+    assert text.count("```") % 2 == 0 and text.startswith("# One training step on 'emma'\n")
+    table = report[report.index("layer0.q ["):report.index("layer0.k [")]
+    assert table in text and "## Why the loss is what it is" in text and "loss~add[4] * 0.2" in text
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a checkpoint of the real program after 3 steps."""
+    folder = tmp_path_factory.mktemp("models")
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert gpt.main(["--steps", "3", "--samples", "0", "--n-embd", "8", "--save", str(folder / "3.json")]) == 0
+    return folder
+
+
+def test_steps_gives_the_model_that_the_script_saves(saved):
+    trained = xray.take_step(xray.parse_arguments(["emma", "--steps", "3", "--n-embd", "8"]), None)
+    loaded = xray.take_step(xray.parse_arguments(["emma"]), str(saved / "3.json"))
+    assert [number.value for number in trained.numbers] == [number.value for number in loaded.numbers]
+    assert trained.updates_before == 3 and loaded.updates_before == 0  # a checkpoint has no memory of Adam's
+    idle = [i for i in trained.parameters if not trained.numbers[i].gradient]
+    moved = [i for i in idle if trained.updates[i][-1].result != trained.numbers[i].value]
+    assert moved and f"{len(moved):,} of them without" in " ".join(ask("emma", "--steps", 3, "--n-embd", 8).split())
+
+
+def test_load_goes_on_from_the_checkpoint_with_the_documents_that_follow(saved):
+    by_hand = xray.take_step(xray.parse_arguments(["emma", "--load", "x", "--steps", "1"]), str(saved / "3.json"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        gpt.main(["--load", str(saved / "3.json"), "--steps", "1", "--samples", "0", "--save", str(saved / "4.json")])
+    matrices = gpt.load_checkpoint(str(saved / "4.json"))["state_dict"]
+    weights = [weight for matrix in matrices.values() for row in matrix for weight in row]
+    assert [by_hand.numbers[i].value for i in by_hand.parameters] == weights
+
+
+def test_compare_names_the_first_number_that_differs(saved, tmp_path):
+    same = ask("emma", "--steps", 3, "--n-embd", 8, "--compare", saved / "3.json")
+    assert "No number differs by more than 1e-09." in same
+    checkpoint = json.loads((saved / "3.json").read_text())
+    checkpoint["state_dict"]["layer0.attn_wv"][6][2] += 1e-3
+    (tmp_path / "touched.json").write_text(json.dumps(checkpoint))
+    text = ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json")
+    assert "The first parameter: layer0.attn_wv[6][2] " in text
+    assert "The first computed number: layer0.v[0 BOS][6] " in text and "v = linear(normed" in text
+    assert "No number differs" in ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json",
+                                      "--tolerance", 1)
+
+
+def test_bad_input_gets_one_line(capsys, tmp_path, saved):
+    assert "not in the vocabulary" in refused(capsys, "Emma!")
+    for wrong, right in (("layer0.q[2]", "layer0.q[2 'm'][0]"), ("layer0.q[2][77]", "layer0.q[2 'm'][7]"),
+                         ("layr0.head2.attn_weights[3->1]", "layer0.head2.attn_weights[3 'm' -> 1 'e']"),
+                         ("lossy", "loss")):
+        assert f'"{right}"' in refused(capsys, "emma", "--n-embd", 8, "--why", wrong)
+    assert '"loss"' in refused(capsys, "emma", "--n-embd", 8, "--blame", "lossy")
+    assert "depth" in refused(capsys, "emma", "--why", "loss", "--depth", 0)
+    assert "tolerance" in refused(capsys, "emma", "--compare", saved / "3.json", "--tolerance", "nan")
+    assert "cannot read" in refused(capsys, "emma", "--load", tmp_path / "none.json")
+    assert "cannot save" in refused(capsys, "emma", "--html", tmp_path / "no folder" / "x.html")
+    assert "cannot save" in refused(capsys, "emma", "--json", tmp_path)
+    assert "name another" in refused(capsys, "emma", "--json", tmp_path / "a", "--html", tmp_path / "a")
+    assert "name another" in refused(capsys, "emma", "--load", saved / "3.json", "--json", saved / "3.json")
+    assert "leave that option out" in refused(capsys, "emma", "--load", saved / "3.json", "--n-embd", 16)
+    assert "n_embd 10 must be a multiple" in refused(capsys, "emma", "--n-embd", 10)
+    assert "--help" in refused(capsys, "emma", "--nonsense")
+    assert sorted(os.listdir(tmp_path)) == []
+
+
+def test_a_wrong_name_leaves_no_file(capsys, tmp_path):
+    refused(capsys, "emma", "--why", "nonsense", "--json", tmp_path / "t.json")
+    assert os.listdir(tmp_path) == []
+
+
+def test_plain_characters_where_the_output_has_no_others():
+    run = subprocess.run([sys.executable, "-m", "labs.xray", "emma"], capture_output=True, cwd=helpers.ROOT,
+                         env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert run.returncode == 0
+    assert run.stdout.decode("ascii").count("##") > 4 and "\\x" not in run.stdout.decode("ascii")
+
+
+def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
+    """A copy of the project in which the model is another: the names, lines and formulas follow."""
+    for name in ("script_gpt_educational.py", "names.txt"):
+        shutil.copy(os.path.join(helpers.ROOT, name), tmp_path)
+    for folder in ("labs", "engines"):
+        shutil.copytree(os.path.join(helpers.ROOT, folder), tmp_path / folder)
+    source = helpers.source("script_gpt_refactored")
+    tanh = """    def tanh(self) -> Value:
+        \"\"\"tanh a: 1 - tanh² a.\"\"\"
+        return Value(math.tanh(self.data), (self,), (1 - math.tanh(self.data) ** 2,))
+
+"""
+    for old, new in (
+        ("    x = rmsnorm(x)\n",
+         "    embedded = rmsnorm(x)\n    x = [value * 0.5 for value in embedded]  # half of it\n"),
+        ("mlp_out)]  # [n_embd]", "mlp_out)]  # [n_embd] the thought is added"),
+        ("    def log(self)", tanh + "    def log(self)"),
+        ("neuron.relu()", "neuron.tanh()"),
+    ):
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    (tmp_path / "script_gpt_refactored.py").write_text(source, encoding="utf-8")
+
+    def asked(*arguments):
+        run = subprocess.run([sys.executable, "-m", "labs.xray", "emma", *arguments], cwd=tmp_path, capture_output=True,
+                             encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    assert "mul = embedded[3 'm'][5] * 0.5" in asked("--why", "x.2[3][5]")
+    assert "half of it" in asked("--why", "x.2[3][5]")
+    assert "tanh = tanh(layer0.hidden~linear[3 'm'][5])" in asked("--why", "layer0.hidden[3][5]")
+    assert "tanh a: 1 - tanh² a." in asked("--why", "layer0.hidden[3][5]")
+    assert "the thought is added" in asked("--why", "layer0.x.4[0][0]")
+    assert "embedded [5][16]" in asked()
