@@ -59,8 +59,8 @@ def page(trace: Trace) -> str:
     """The page as HTML, at most about LIMIT bytes."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "xray.html"), encoding="utf-8") as file:
         template = file.read()
-    # In a script element only "</" could end it early.
-    data = json.dumps(pack(trace), separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    # No letter of a document may look like markup to the browser: inside JSON, < can be written as its code.
+    data = json.dumps(pack(trace), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return template.replace("TRACE_OF_ONE_STEP", data)
 
 

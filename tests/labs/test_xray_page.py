@@ -227,13 +227,12 @@ def tab_to(window, wanted, presses=200):
 @needs_browser
 def test_the_keyboard_alone_is_enough(window, path, trace):
     window.open(path)
-    window.run("document.activeElement.blur()")
-    tab_to(window, "Where does the loss")
+    tab_to(window, "Where does the loss", presses=8)
     window.press("Enter")
     assert heading(window) == "loss"
     tab_to(window, "loss~add[4]")
     window.press("Enter")
-    assert heading(window) == "loss~add[4]"
+    assert heading(window) == focused(window) == "loss~add[4]"  # on the new card, not lost
     window.run("document.getElementById('name').focus()")
     for key in "q[3][5]":
         window.press(key)
@@ -250,6 +249,47 @@ def test_the_keyboard_alone_is_enough(window, path, trace):
     before = window.run("state.time")
     window.press("ArrowLeft")
     assert window.run("state.time") == before - 1
+
+
+@needs_browser
+def test_an_address_leads_to_its_number_and_the_browsers_back_button_works(window, path):
+    for fragment, name in (("#layer0.q[3][5]", "layer0.q[3 'm'][5]"), ("#wpe[0][1]", "wpe[0][1]")):
+        window.open(path, fragment)
+        window.run("location.reload()")
+        window.open(path, fragment)
+        assert heading(window) == name
+    window.run("new Promise(done => { onhashchange = done; location.hash = '#LOSS' })")
+    assert heading(window) == "loss"
+    window.run("new Promise(done => { onhashchange = done; history.back() })")
+    assert heading(window) == "wpe[0][1]"
+    window.run("new Promise(done => { onhashchange = done; location.hash = '#%' })")
+    assert heading(window) == "wpe[0][1]"
+
+
+@needs_browser
+@pytest.mark.parametrize("typed, first", [
+    ("q[3][5]", "layer0.q[3 'm'][5]"), ("LOSS", "loss"), ("logits[3][0]", "logits[3 'm'][0 'a']"),
+    ("position_loss", "position_loss[0 BOS]"), ("wq[1][2]", "layer0.attn_wq[1][2]"),
+])
+def test_the_search_offers_first_what_was_meant(typed, first, window, path):
+    window.open(path)
+    window.run(f"$('name').value = {json.dumps(typed)}; $('name').oninput()")
+    assert window.run("document.querySelector('#found button').textContent") == first
+    window.run("$('name').value = 'no such thing'; $('name').oninput()")
+    assert "no number" in window.run("$('found').textContent")
+
+
+@needs_browser
+def test_choosing_a_computed_number_leaves_the_update_where_it_has_no_part(window, path):
+    window.open(path)
+    window.run("setView('update')")
+    assert window.run("[...document.querySelectorAll('.slot.variable:not([hidden])')].length") == 0
+    window.run("choose(byName.get('loss'))")
+    assert window.run("step().view") == "forward"
+    window.run("setView('update'); choose(byName.get('wpe[0][1]'))")
+    assert window.run("step().view") == "update"
+    click(window, "[data-tab=attention]")
+    assert window.run("document.querySelector('#picture td button').textContent") == "+1.0000"
 
 
 @needs_browser
@@ -274,8 +314,8 @@ def test_no_screen_is_too_narrow(size, path):
 @needs_browser
 def test_letters_that_mean_something_to_html_are_only_letters(window, tmp_path):
     names = tmp_path / "odd.txt"
-    names.write_text("</script><b>&\n\"quoted\" 'x'\n[3]\\#~->,\n日本 é😀\n", encoding="utf-8")
-    for document in ("</script>", "'\"[]\\", "日é😀->", "b>&"):
+    names.write_text("</script><b>&\n<!--<script>\n\"quoted\" 'x'\n[3]\\#~->,\n日本 é😀\n", encoding="utf-8")
+    for document in ("</script>", "<!--<script>", "'\"[]\\", "日é😀->", "b>&"):
         trace = trace_of(document, "--names", names, "--n-embd", 4, "--n-head", 1)
         (tmp_path / "odd.html").write_text(page(trace), encoding="utf-8")
         window.open(tmp_path / "odd.html")
