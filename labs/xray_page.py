@@ -1,4 +1,4 @@
-"""A trace as one self-contained page: xray.html with the trace packed into it.
+"""A trace as one self-contained page: xray.html with its script, xray.js, and the trace packed into it.
 
 Everything the page shows is the trace's. To stay small, its numbers travel as binary arrays in base64, names as a
 common beginning and a list of endings, the inputs of an operation as runs of neighbours, and slopes that are plainly 1,
@@ -57,11 +57,13 @@ def slots_of(trace: Trace) -> list[Slot]:
 
 def page(trace: Trace) -> str:
     """The page as HTML, at most about LIMIT bytes."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "xray.html"), encoding="utf-8") as file:
-        template = file.read()
+    parts = []
+    for name in ("xray.html", "xray.js"):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), encoding="utf-8") as file:
+            parts.append(file.read())
     # No letter of a document may look like markup to the browser: inside JSON, < can be written as its code.
     data = json.dumps(pack(trace), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    return template.replace("TRACE_OF_ONE_STEP", data)
+    return parts[0].replace("SCRIPT_OF_THE_PAGE", parts[1]).replace("TRACE_OF_ONE_STEP", data)
 
 
 def pack(trace: Trace) -> dict:
