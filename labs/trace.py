@@ -16,12 +16,14 @@ Names. A number that no variable holds is named for the variable its line is com
 between: `layer0.hidden~linear[0 BOS][5]`. A variable that its function assigns more than once carries the number of the
 assignment: in gpt_forward `x.1` is the sum of the embeddings, `x.2` its norm, `layer0.x.3` the stream after attention,
 `layer0.x.4` after the MLP. Variables of a helper stand under the variable that its caller was computing:
-`layer0.normed.1.scale[0 BOS]` was `scale` in rmsnorm, at the first line of the layer that assigns `normed`.
+`layer0.normed.1.scale[0 BOS]` was `scale` in rmsnorm, at the first line of the layer that assigns `normed`. Where two
+numbers would have one name, as when a line calls a helper twice, the second has `#2` behind it.
 """
 from __future__ import annotations
 
 import ast
 import io
+import math
 import os
 import re
 import sys
@@ -85,6 +87,7 @@ class Source:
             if isinstance(node, ast.ClassDef):
                 yield from self._functions(node, f"{node.name}.")
             elif isinstance(node, ast.FunctionDef):
+                yield from self._functions(node, f"{prefix}{node.name}.")
                 statements = {}
                 assignments = {}
                 for statement in self._statements(node.body, ()):
@@ -109,7 +112,7 @@ class Source:
     def _statements(self, body: Sequence[ast.stmt], loops: tuple[str, ...]) -> Iterator[Statement]:
         for node in body:
             inner = getattr(node, "body", None)
-            last_line = inner[0].lineno - 1 if inner else node.end_lineno
+            last_line = max(node.lineno, inner[0].lineno - 1) if inner else node.end_lineno
             comment = self.comments.get(last_line, "")
             shape = re.match(r"(\[[^\]]+\])+", comment)
             dims = tuple(re.findall(r"\[([^\]]+)\]", shape.group())) if shape else ()
@@ -129,7 +132,7 @@ class Source:
         while not own and self.lines[line - 2].strip():
             line -= 1
             if self.lines[line - 1].lstrip().startswith("#"):
-                own = self.comments[line]
+                own = self.comments.get(line, "")
         return own
 
 
@@ -166,6 +169,10 @@ class Moment:
     first: int = 0
     last: int = 0
 
+    def assigned(self, variable: Optional[str]) -> list[Statement]:
+        """The statements that assign the variable, in the order of the source, as far as this one."""
+        return [s for s in self.function.assignments.get(variable, ()) if s.line <= self.statement.line]
+
 
 @dataclass
 class Number:
@@ -175,8 +182,10 @@ class Number:
     inputs      the indices of its children in trace.numbers; slopes its local gradients, in the same order
     arguments   what the operation was given besides: {"exponent": -0.5}
     value       before the update; gradient: ∂loss/∂value
-    line        of the statement that wanted it; made_at: of the `Value(...)` in its operation
-    vector      its name without the last index: what the page shows as one row; index: its place there
+    moment      the execution of a statement in which it was made; None for a parameter
+    line        of that statement; made_at: of the `Value(...)` in its operation
+    callers     the lines through which the statement was reached, innermost first
+    dims        what the indices of its variable count, from the comment on the line: ("n_embd",)
     """
 
     index: int
@@ -189,7 +198,7 @@ class Number:
     moment: Optional[Moment] = None
     line: int = 0
     made_at: int = 0
-    callers: tuple[int, ...] = ()  # the lines through which the statement was reached, innermost first
+    callers: tuple[int, ...] = ()
     name: str = ""
     aliases: list[str] = field(default_factory=list)
     dims: tuple[str, ...] = ()
@@ -203,14 +212,6 @@ class Number:
         return moment
 
 
-@dataclass
-class Update:
-    """What one line of Adam did to one parameter: the operands it read, in order of appearance, and the result."""
-
-    operands: tuple[float, ...]
-    result: float
-
-
 @dataclass(frozen=True)
 class UpdateLine:
     """One line of AdamOptimizer.step's loop: `name` is what it computes ("m", "v_hat", "data"), `formula` its right
@@ -222,6 +223,15 @@ class UpdateLine:
     symbols: tuple[str, ...]
 
 
+@dataclass
+class Update:
+    """What one line of Adam did to one parameter: the operands it read, in order of appearance, and the result."""
+
+    line: UpdateLine
+    operands: tuple[float, ...]
+    result: float
+
+
 class Trace:
     """A recorded step: `numbers` in order of birth (parameters first), and how to find them."""
 
@@ -231,18 +241,20 @@ class Trace:
         self.moments: list[Moment] = []
         self.runs: dict[int, int] = {}  # line -> how often it ran
         self.update_lines: list[UpdateLine] = []
-        self.updates: dict[int, list[Update]] = {}  # parameter's index -> one Update for each of update_lines
+        self.updates: dict[int, list[Update]] = {}  # parameter's index -> what the lines did to it, in order
+        self.after: list[float] = []  # the parameters after the step
         self.shapes = gpt.parameter_shapes(config, tokenizer.vocab_size)
         self.learning_rate = 0.0
         self.updates_before = 0  # of the optimizer
+        self.loss_index = -1
         self.by_name: dict[str, int] = {}
-        self._by_plain_name: dict[str, int] = {}
+        self._by_plain_name: dict[str, str] = {}
         self.uses: list[list[tuple[int, float]]] = []  # for each number: (the number that used it, with which slope)
 
     @property
     def loss(self) -> Number:
-        """The number that was asked for its gradients."""
-        return self.numbers[self.by_name["loss"]]
+        """The number that backward was called on."""
+        return self.numbers[self.loss_index]
 
     @property
     def positions(self) -> int:
@@ -283,6 +295,14 @@ class Trace:
             slots.setdefault(number.name.split("[")[0], []).append(number)
         return slots
 
+    @staticmethod
+    def by_position(numbers: Sequence[Number]) -> dict[str, list[Number]]:
+        """The numbers of a slot, a list for each position: "3 'm'" -> [...]; "" for what belongs to none."""
+        rows: dict[str, list[Number]] = {}
+        for number in numbers:
+            rows.setdefault(number.moment.where, []).append(number)
+        return rows
+
     def variables(self) -> dict[str, list[Number]]:
         """The slots that are variables of the model: not those of a helper, nor what stands only inside a line."""
         slots = self.slots()
@@ -290,24 +310,42 @@ class Trace:
                 if "~" not in label and label.rpartition(".")[0] not in slots}
 
     def find(self, name: str) -> Optional[Number]:
-        """The number of this name or alias. The letters may be left out: attn_weights[3 -> 1], logits[0][5]."""
-        index = self.by_name.get(name, self._by_plain_name.get(plain(name)))
-        return None if index is None else self.numbers[index]
+        """The number of this name or alias. The letters may be left out, attn_weights[3 -> 1], but not be wrong."""
+        if name in self.by_name:
+            return self.numbers[self.by_name[name]]
+        known = self._by_plain_name.get(plain(name))
+        if known is None or any(typed not in ("", right) for typed, right in zip(_labels(name), _labels(known))):
+            return None
+        return self.numbers[self.by_name[known]]
 
     def finish(self) -> None:
         """Called once all is recorded: indexes the names, and turns inputs round into uses."""
         self.by_name = {name: n.index for n in reversed(self.numbers) for name in (*reversed(n.aliases), n.name)}
-        self._by_plain_name = {plain(name): index for name, index in reversed(list(self.by_name.items()))}
+        self._by_plain_name = {plain(name): name for name in reversed(self.by_name)}
         self.uses = [[] for _ in self.numbers]
+        ran = {update.line for updates in self.updates.values() for update in updates}
+        self.update_lines = [line for line in self.update_lines if line in ran]
         for number in self.numbers:
             for child, slope in zip(number.inputs, number.slopes):
                 self.uses[child].append((number.index, slope))
 
 
+LETTER = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\bBOS\b"""  # as names write one: 'm', or BOS
+
+
+def without_letters(name: str) -> str:
+    """A name that is easy to type, and still found: attn_weights[3 -> 1] for attn_weights[3 'm' -> 1 'e']."""
+    return re.sub(rf"\s+({LETTER})", "", name)
+
+
 def plain(name: str) -> str:
-    """A name without its letters and blanks, so that one may type `q[3][5]` for `q[3 'm'][5]`."""
-    inside = re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\bBOS\b""", "", name)
-    return re.sub(r"\s+", "", inside).replace("->", "][").replace(",", "][")
+    """A name as names are compared: without letters and blanks, each index in brackets of its own."""
+    return re.sub(r"\s+", "", re.sub(LETTER, "", name)).replace("->", "][").replace(",", "][")
+
+
+def _labels(name: str) -> list[str]:
+    """The letters that stand behind the indices of a name, empty where there is none: q[3 'm'][5] -> ["'m'", ""]."""
+    return re.findall(rf"(?<=[\[,>\s])\d+\s*({LETTER})?", name)
 
 
 # ======================================================================================================================
@@ -325,7 +363,7 @@ def record(
 ) -> Trace:
     """Runs gpt.train_step(tokens, ...) and returns what happened. The parameters are updated, as by any step.
 
-    Raises what train_step raises.
+    Raises what train_step raises, and InputError if a number of the step is not finite.
     """
     recorder = _Recorder(Trace(Source(gpt.__file__), tokens, tokenizer, config), optimizer)
     recorder.trace.learning_rate, recorder.trace.updates_before = learning_rate, optimizer.t
@@ -341,8 +379,14 @@ def record(
     finally:
         sys.settrace(before)
     recorder.name_the_rest()
-    recorder.trace.finish()
-    return recorder.trace
+    trace = recorder.trace
+    trace.after = [value.data for value in recorder.values[:len(trace.parameters)]]
+    trace.finish()
+    for number in trace.numbers:
+        if not (math.isfinite(number.value) and math.isfinite(number.gradient)):
+            raise gpt.InputError(f"{number.name} is {number.value}, its gradient {number.gradient}: not a step to "
+                                 "learn from, take another model")
+    return trace
 
 
 class _Recorder:
@@ -354,7 +398,7 @@ class _Recorder:
         self.indices: dict[int, int] = {}  # id(Value) -> its index
         self.taken: set[str] = set()
         self.open: list[tuple[object, Optional[Moment]]] = []  # the frames being watched, each with its statement
-        self.running: Optional[tuple[int, Update]] = None
+        self.running = None  # the line of Adam under way: (its UpdateLine, operands, code of its result, parameter)
         vocab_size = trace.tokenizer.vocab_size
         more = gpt.parameter_shapes(trace.config, vocab_size + 1)
         self.rows_are_tokens = {name for name, shape in trace.shapes.items() if more[name] != shape}
@@ -380,16 +424,19 @@ class _Recorder:
             if not around.f_code.co_name.startswith("<"):  # a comprehension belongs to the function around it
                 lines.append((self.source.functions[around.f_code.co_firstlineno], around.f_lineno))
             around = around.f_back
+        if not lines:
+            return  # a Value that the caller of train_step made
         operation, made_at = lines[0]
         arguments = {name: argument for name in operation.parameters
                      if isinstance(argument := frame.f_back.f_locals.get(name), (int, float))}
         wanted = next(i for i, (function, _) in enumerate(lines) if self.is_told(function))
         given = frame.f_locals
+        inputs = tuple(self.index_of(child) for child in given["children"])
         number = Number(
             index=len(self.values),
             operation=operation.name.split(".")[-1].strip("_") if given["children"] else "constant",
             value=float(given["data"]),
-            inputs=tuple(self.indices[id(child)] for child in given["children"]),
+            inputs=inputs,
             slopes=tuple(given["local_grads"]),
             arguments=arguments if given["children"] else {},
             moment=self.open[-1][1],
@@ -398,6 +445,12 @@ class _Recorder:
             callers=tuple(line for _, line in lines[wanted + 1:]),
         )
         self.add(given["self"], number)
+
+    def index_of(self, value: gpt.Value) -> int:
+        """The number of a Value; one that was made before the step, and is no parameter, is entered as a constant."""
+        if id(value) not in self.indices:
+            self.add(value, Number(len(self.values), "constant", float(value.data)))
+        return self.indices[id(value)]
 
     # What sys.settrace calls ------------------------------------------------------------------------------------------
 
@@ -413,6 +466,8 @@ class _Recorder:
         function = self.source.functions[code.co_firstlineno]
         if function.name == "Value.__init__":
             self.born(frame)
+        if function.name == "Value.backward":
+            self.trace.loss_index = self.indices[id(frame.f_locals["self"])]
         if function.name == "AdamOptimizer.step":
             self.read_gradients()
             self.watch_update_of(function)
@@ -433,6 +488,8 @@ class _Recorder:
             return self.watch_statements
         function, moment = self.open[-1]
         statement = function.statements.get(frame.f_lineno)
+        if event == "line" and statement is None:
+            return self.watch_statements  # the head of a block, such as `else:` or `try:`
         if event == "line" and moment and moment.statement is statement and not isinstance(statement.node, ast.For):
             return self.watch_statements  # another line of the same statement
         if moment:
@@ -459,12 +516,13 @@ class _Recorder:
     def place(self, moment: Moment, variable: Optional[str], frame) -> tuple[str, str]:
         """What a variable of this statement is called, and at which position: ("layer0.head2.q_head", "3 'm'")."""
         function, parent = moment.function, moment.parent
-        assigned = [s for s in function.assignments.get(variable, ()) if s.line <= moment.statement.line]
+        assigned = moment.assigned(variable)
         loops = assigned[-1].loops if assigned else moment.statement.loops
         position = frame.f_locals.get("position") if "position" in (*function.parameters, *loops) else None
         where = self.trace.where(position) if position is not None else parent.where if parent else ""
         if function.has_model:
-            scope = "".join(f"{loop}{frame.f_locals[loop]}." for loop in loops if loop != "position")
+            scope = "".join(f"{loop}{frame.f_locals[loop]}." for loop in loops
+                            if loop != "position" and loop in frame.f_locals)
         else:
             scope = parent.label
             if variable is None:  # a return: its numbers are what the caller is computing
@@ -479,7 +537,7 @@ class _Recorder:
     def name_variables(self, moment: Moment, frame) -> None:
         """Names the Values in the variables that the statement assigned; those that have a name get an alias."""
         for variable in moment.statement.targets:
-            assigned = [s for s in moment.function.assignments.get(variable, ()) if s.line <= moment.statement.line]
+            assigned = moment.assigned(variable)
             label, where = self.place(moment, variable, frame)
             dims = assigned[-1].dims if assigned else ()
             for path, value in _values_in(frame.f_locals.get(variable)):
@@ -542,15 +600,18 @@ class _Recorder:
                 continue
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             right = node.value if isinstance(node, ast.Assign) else ast.BinOp(target, node.op, node.value)
+            if any(isinstance(part, (ast.comprehension, ast.Lambda)) for part in ast.walk(node)):
+                continue  # its variables cannot be asked from outside
             operands = _Operands()
             formula = ast.unparse(operands.visit(ast.parse(ast.unparse(right), mode="eval")).body)
             if not operands.found:
                 continue  # parameter.grad = 0.0
             text = ast.unparse(target)
             name = re.sub(r"^parameter\.|\[i\]$", "", text)
-            self.trace.update_lines.append(UpdateLine(line, name, formula, tuple(operands.found)))
+            update_line = UpdateLine(line, name, formula, tuple(operands.found))
+            self.trace.update_lines.append(update_line)
             codes = [compile(operand, "<operand>", "eval") for operand in operands.found]
-            self.update_code[line] = codes, compile(text, "<target>", "eval")
+            self.update_code[line] = update_line, codes, compile(text, "<target>", "eval"), statement.loops
 
     def watch_update(self, frame, event, argument):
         """Notes the operands of a line of the update before it runs, and its result after."""
@@ -559,13 +620,16 @@ class _Recorder:
         self.count_lines(frame, event, argument)
         names = frame.f_locals
         if self.running:
-            operands, target = self.running
-            parameter = self.indices[id(names["parameter"])]
-            self.trace.updates.setdefault(parameter, []).append(Update(operands, eval(target, frame.f_globals, names)))
+            line, operands, target, parameter = self.running
+            result = eval(target, frame.f_globals, names)
+            if all(isinstance(x, (int, float)) for x in (*operands, result)):
+                self.trace.updates.setdefault(parameter, []).append(Update(line, operands, result))
             self.running = None
         if frame.f_lineno in self.update_code:
-            codes, target = self.update_code[frame.f_lineno]
-            self.running = tuple(eval(code, frame.f_globals, names) for code in codes), target
+            line, codes, target, loops = self.update_code[frame.f_lineno]
+            operands = tuple(eval(code, frame.f_globals, names) for code in codes)
+            parameter = next(self.indices[id(names[name])] for name in loops if id(names[name]) in self.indices)
+            self.running = line, operands, target, parameter
         return self.watch_update
 
 
@@ -605,7 +669,7 @@ def _values_in(thing, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, .
 def formula(operation: str, inputs: Sequence[str], arguments: dict[str, float]) -> str:
     """What an operation computes, as a Python expression over the texts of its inputs: "2.0 * 3.0".
 
-    With numbers for inputs, and exp and log from math, Python evaluates it to the operation's result.
+    With numbers for inputs, and exp and log from math, Python evaluates it to the operation's result, up to rounding.
     """
     half = len(inputs) // 2
     if operation in ("add", "mul"):
@@ -650,9 +714,9 @@ def first_sentence(docstring: str) -> str:
 def explain(trace: Trace, number: Number) -> str:
     """What the source says of the number: the comment at its line, and the first sentence of what computed it."""
     if number.operation == "parameter":
-        return "A parameter: drawn at random at the start, moved by every update since."
+        return "A parameter: drawn at random at the start, changed by the updates since."
     if number.operation == "constant":
-        return "A plain number in the source, made a Value so that it can stand in the graph."
+        return "A plain number that an operation made into a Value, so that it can stand in the graph."
     moment = number.model_moment
     said = [trace.source.comment_on(moment.statement.line)]
     if number.moment is not moment or isinstance(moment.statement.node, ast.Return):

@@ -20,6 +20,8 @@ import json
 import math
 import os
 import random
+import re
+import shlex
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -31,7 +33,6 @@ from labs.trace import (
     Number,
     Trace,
     Update,
-    UpdateLine,
     explain,
     formula,
     formula_in_numbers,
@@ -39,11 +40,13 @@ from labs.trace import (
     plain,
     record,
     symbol,
+    without_letters,
 )
 from labs.xray_page import page
 from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
 
-WIDTH = 80  # columns of everything printed
+WIDTH = 80  # columns of the report
+BLOCK = 7  # positions side by side: as many as fit
 
 # ======================================================================================================================
 # Taking the step
@@ -57,7 +60,7 @@ def take_step(options: argparse.Namespace, load: str | None) -> Trace:
     `script_gpt.py --steps N --save` saves. Raises InputError.
     """
     given = vars(options)
-    checkpoint = gpt.load_checkpoint(load) if load else None
+    checkpoint = gpt.load_checkpoint(load) if load is not None else None
     chosen = {name: value for name, value in given.items() if hasattr(GPTConfig, name)}
     sizes = checkpoint["config"] if checkpoint else {}
     for name, size in sizes.items():
@@ -88,6 +91,7 @@ def train_first(
     config: GPTConfig,
 ) -> None:
     """What gpt.train does in num_steps steps, with an optimizer that can still be asked afterwards."""
+    collecting = gc.isenabled()
     gc.disable()  # as in gpt.train: the graph has no cycles
     try:
         for step in range(config.num_steps):
@@ -96,7 +100,8 @@ def train_first(
             rate = config.learning_rate * (1 - step / config.num_steps)
             gpt.train_step(documents[(first + step) % len(documents)], state_dict, optimizer, rate, config)
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
 
@@ -134,6 +139,11 @@ def short(x: float) -> str:
     return f"{x:+.4f}" if x == 0 or 1e-3 <= abs(x) < 1e4 else f"{x:+.2e}"
 
 
+def size(x: float) -> str:
+    """A number that is not negative, in about four significant digits."""
+    return short(x)[1:]
+
+
 def norm(numbers: Sequence[float]) -> float:
     """The length of a vector: the root of the sum of its squares."""
     return math.sqrt(math.fsum(x * x for x in numbers))
@@ -167,29 +177,23 @@ class Section:
 
 
 def report(trace: Trace, pen: Pen) -> list[Section]:
-    """The whole step for a reader, from the question to the update."""
-    return [
+    """The whole step for a reader, from the question to the update. A picture whose variables the program does not have
+    (because somebody has renamed them, say) is left out."""
+    sections = [
         question(trace),
         vectors(trace, pen),
         attention(trace, pen),
         predictions(trace, pen),
         gradients(trace, pen),
-        update(trace, pen),
+        update(trace),
         ask_on(trace),
     ]
+    return [section for section in sections if section.lines]
 
 
 def shown(trace: Trace) -> list[str]:
     """The tokens as one character each, ^ for BOS: ["^", "e", "m", "m", "a", "^"]."""
     return ["^" if token == trace.tokenizer.bos else trace.tokenizer.vocabulary[token] for token in trace.tokens]
-
-
-def by_position(numbers: Sequence[Number]) -> dict[str, list[Number]]:
-    """The numbers of a variable, a list for each position: "3 'm'" -> [...]."""
-    rows: dict[str, list[Number]] = {}
-    for number in numbers:
-        rows.setdefault(number.moment.where, []).append(number)
-    return rows
 
 
 def code_at(trace: Trace, line: int) -> str:
@@ -208,7 +212,7 @@ def question(trace: Trace) -> Section:
     text = (
         f"{count} question{'s' if count > 1 else ''}, one at each position; ^ marks the beginning and the end. It is "
         f"update {trace.updates_before + 1} of this optimizer, at learning rate {trace.learning_rate:g}. The step made "
-        f"{len(trace.computed):,} numbers out of {len(trace.parameters):,} parameters. Each has a name, and can be "
+        f"{len(trace.computed):,} numbers from {len(trace.parameters):,} parameters. Each has a name, and can be "
         "asked where it came from."
     )
     if count < len(trace.tokens) - 1:
@@ -224,7 +228,7 @@ def vectors(trace: Trace, pen: Pen) -> Section:
     """Every vector of the model, a row for each position: up to 16 numbers in figures, wider ones shaded."""
     lines = []
     for label, numbers in trace.variables().items():
-        rows = by_position(numbers)
+        rows = trace.by_position(numbers)
         width = max(map(len, rows.values()))
         if width == 1 or set(numbers[0].dims) & {"position + 1", "vocab_size"}:
             continue  # attention, predictions and losses have sections of their own
@@ -236,7 +240,8 @@ def vectors(trace: Trace, pen: Pen) -> Section:
             zeros = sum(n.value == 0 for n in numbers)
             lines.append(f"  {'':8}{pen.shades[-1]} = {largest:.3g}; {zeros} of {len(numbers)} are 0")
         else:
-            decimals = 1 - math.floor(math.log10(largest)) if largest else 0  # two digits for the largest
+            decimals = 1 - math.floor(math.log10(largest)) if largest else 0  # two digits for the largest,
+            decimals -= round(largest * 10.0**decimals) > 99  # also if rounding would make it three
             lines += [f"  {where:<8}" + "".join(f"{round(n.value * 10.0**decimals):4}" for n in row)
                       for where, row in rows.items()]
             lines.append(f"  {'':8}in units of {10.0**-decimals:g}")
@@ -251,15 +256,19 @@ def shades(numbers: Sequence[float], largest: float, pen: Pen) -> str:
 
 
 def attention(trace: Trace, pen: Pen) -> Section:
-    """For each head who looks at whom: a row for the position that asks, a column for each it may look at."""
+    """For each head who looks at whom: a row for the position that looks, a column for each it may look at."""
     lines = []
     for label, numbers in trace.variables().items():
         if not label.endswith("attn_weights"):
             continue
-        lines += ["", label, (f"{'':10}" + "".join(f"{trace.where(i):<9}" for i in range(trace.positions))).rstrip()]
-        for where, row in by_position(numbers).items():
-            cells = [f"{n.value:.2f} {shades([n.value], 1.0, pen) * 2}" for n in row]
-            lines.append(f"  {where:<8}" + "".join(f"{cell:<9}" for cell in cells).rstrip())
+        lines += ["", label]
+        for first in range(0, trace.positions, BLOCK):
+            columns = range(first, min(first + BLOCK, trace.positions))
+            lines.append((f"{'':10}" + "".join(f"{trace.where(i):<9}" for i in columns)).rstrip())
+            for where, row in trace.by_position(numbers).items():
+                cells = [f"{n.value:.2f} {shades([n.value], 1.0, pen) * 2}" for n in row[first:first + BLOCK]]
+                if cells:
+                    lines.append(f"  {where:<8}" + "".join(f"{cell:<9}" for cell in cells).rstrip())
     text = "A row is a position that looks, its figures the share of each position looked at; they sum to 1."
     return Section("Attention: who looks at whom", text, lines[1:])
 
@@ -272,11 +281,11 @@ def predictions(trace: Trace, pen: Pen) -> Section:
         where = trace.where(position)
         loss = trace.find(f"position_loss[{where}]")
         total = trace.find(f"position_loss~logsumexp[{where}]")
+        if not loss or not total:
+            continue
         chances = sorted(zip(total.slopes, total.inputs), reverse=True)  # the slopes of logsumexp are softmax
-        right = trace.tokens[position + 1]
-        logits = [trace.find(f"logits[{where}][{token} {trace.letter(token)}]").index
-                  for token in range(trace.tokenizer.vocab_size)]
-        place = next(i for i, (_, logit) in enumerate(chances) if logit == logits[right])
+        logits = total.inputs  # one for each token, in their order
+        place = [logit for _, logit in chances].index(logits[trace.tokens[position + 1]])
         read = "".join(tokens[:position + 1])
         lines += ["", f"after {read}: loss {loss.value:.4f}, the right letter is in place {place + 1}"]
         for rank in sorted({0, 1, 2, place}):
@@ -293,16 +302,20 @@ def predictions(trace: Trace, pen: Pen) -> Section:
 
 def gradients(trace: Trace, pen: Pen) -> Section:
     """How much gradient there is along the residual stream and in each matrix, and where it is largest."""
-    lines = [f"{'residual stream':<18}" + "".join(f"{trace.where(i):>9}" for i in range(min(7, trace.positions)))]
-    for label, numbers in trace.variables().items():
-        if label.split(".")[-2:][0] == "x" or label.endswith(".x") or label == "x":
-            rows = list(by_position(numbers).values())[:7]
-            lines.append(f"{label:<18}" + "".join(f"{norm([n.gradient for n in row]):9.4f}" for row in rows))
+    lines = []
+    stream = {label: list(trace.by_position(numbers).values()) for label, numbers in trace.variables().items()
+              if re.fullmatch(r"(.*\.)?x(\.\d+)?", label)}
+    for first in range(0, trace.positions if stream else 0, BLOCK):
+        columns = range(first, min(first + BLOCK, trace.positions))
+        lines.append(f"{'residual stream':<17}" + "".join(f"{trace.where(i):>9}" for i in columns))
+        for label, rows in stream.items():
+            sizes = [norm([number.gradient for number in rows[i]]) for i in columns]
+            lines.append(f"{label:<17}" + "".join(f"{size(x):>9}" for x in sizes))
     lines += ["", f"{'parameters':<18}{'norm':>9}{'largest':>10}  without a gradient"]
     for name in trace.shapes:
         slopes = [trace.numbers[i].gradient for i in trace.matrix(name)]
         largest = max(map(abs, slopes))
-        lines.append(f"{name:<18}{norm(slopes):9.4f}{largest:10.4f}  {slopes.count(0.0)} of {len(slopes)}")
+        lines.append(f"{name:<18}{size(norm(slopes)):>9}{size(largest):>10}  {slopes.count(0.0)} of {len(slopes)}")
     lines += ["", "the ten largest"]
     top = sorted((trace.numbers[i] for i in trace.parameters), key=lambda n: -abs(n.gradient))[:10]
     largest = abs(top[0].gradient) or 1.0
@@ -314,9 +327,9 @@ def gradients(trace: Trace, pen: Pen) -> Section:
     return Section("Where the gradient flowed", text, lines)
 
 
-def update(trace: Trace, pen: Pen) -> Section:
-    """How far Adam moved the parameters of each matrix, and the parameters with the largest gradients."""
-    moves = {i: lines[-1].result - lines[-1].operands[0] for i, lines in trace.updates.items()}
+def update(trace: Trace) -> Section:
+    """How far Adam moved the parameters of each matrix, and its lines for the one with the largest gradient."""
+    moves = [after - trace.numbers[i].value for i, after in enumerate(trace.after)]
     lines = [f"{'parameters':<18}{'moved':>14}  {'mean distance':>13}  {'farthest':>9}"]
     for name in trace.shapes:
         distances = [abs(moves[i]) for i in trace.matrix(name)]
@@ -325,24 +338,31 @@ def update(trace: Trace, pen: Pen) -> Section:
         lines.append(f"{name:<18}{f'{moved} of {len(distances)}':>14}  {mean:13.6f}  {max(distances):9.6f}")
     top = max(trace.parameters, key=lambda i: abs(trace.numbers[i].gradient))
     lines += ["", f"what the lines of Adam computed for {trace.numbers[top].name}:"]
-    for line, done in zip(trace.update_lines, trace.updates[top]):
-        lines.append(f"{line.line:5}  {line.name + ' =':<8} {update_in_numbers(line, done)}")
+    for done in trace.updates.get(top, ()):
+        right, result = update_in_numbers(done)
+        lines.append(f"{done.line.line:5}  {done.line.name:<5} = {right}" + (f" = {result}" if result else ""))
+        if len(lines[-1]) > WIDTH:
+            lines[-1:] = [lines[-1].rpartition(" = ")[0], f"{'':12} = {result}"]
     idle = sum(1 for i in trace.parameters if not trace.numbers[i].gradient and moves[i])
     text = (f"Update {trace.updates_before + 1} at learning rate {trace.learning_rate:g}. "
-            f"{sum(1 for move in moves.values() if move):,} of {len(moves):,} parameters moved, {idle:,} of them "
-            "without a gradient in this step, by the momentum of earlier ones.")
+            f"{sum(1 for move in moves if move):,} of {len(moves):,} parameters moved, {idle:,} of them without a "
+            "gradient in this step, by the momentum of earlier ones.")
     return Section("What Adam did", text, lines)
 
 
 def ask_on(trace: Trace) -> Section:
     """Commands to go on with, made of names of this trace."""
-    worst = max((trace.find(f"position_loss[{trace.where(i)}]") for i in range(trace.positions)), key=lambda n: n.value)
-    head = next(numbers for label, numbers in trace.variables().items() if label.endswith("attn_weights"))[-1]
-    weight = max((trace.numbers[i] for i in trace.parameters), key=lambda n: abs(n.gradient))
     document = trace.tokenizer.decode(trace.tokens)
-    lines = [f'python -m labs.xray {document} {option} "{name}"' for option, name in
-             (("--why", worst.name), ("--why", head.name), ("--blame", weight.name))]
-    lines.append(f"python -m labs.xray {document} --html step.html")
+    document = ("-- " if document.startswith("-") else "") + shlex.quote(document)
+    weight = max((trace.numbers[i] for i in trace.parameters), key=lambda n: abs(n.gradient))
+    heads = [numbers for label, numbers in trace.variables().items() if label.endswith("attn_weights")]
+    losses = trace.variables().get("position_loss", [])
+    questions = [("--why", max(losses, key=lambda n: n.value))] if losses else []
+    questions += [("--why", heads[0][-1])] if heads else []
+    questions += [("--blame", weight)]
+    lines = [f'python3 -m labs.xray {option} "{without_letters(number.name)}" {document}'
+             for option, number in questions]
+    lines.append(f"python3 -m labs.xray --html step.html {document}")
     return Section("Ask on", "With the options you gave for this one:", lines)
 
 
@@ -360,7 +380,7 @@ def as_text(sections: Sequence[Section], pen: Pen) -> str:
 def as_markdown(sections: Sequence[Section], trace: Trace) -> str:
     """The report as Markdown, with the loss explained three levels deep at the end."""
     parts = []
-    for level, section in zip("#" + "##" * len(sections), sections):
+    for section in sections:
         parts += [f"{'#' if section is sections[0] else '##'} {section.title}", section.text]
         parts.append("\n".join(["```text", *section.lines, "```"]))
     parts += ["## Why the loss is what it is", "\n".join(["```text", *why(trace, trace.loss, 3, Pen()), "```"])]
@@ -423,9 +443,10 @@ def card(trace: Trace, number: Number, pen: Pen) -> list[str]:
     lines.append(f"  gradient {number.gradient!r}")
     if number.operation == "parameter":
         lines.append("  what Adam made of it:")
-        for line, done in zip(trace.update_lines, trace.updates[number.index]):
-            lines.append(f"    .{line.name:<6} = {line.formula.format(*line.symbols)}")
-            lines.append(f"     {'':6} = {update_in_numbers(line, done)}")
+        for done in trace.updates.get(number.index, ()):
+            right, result = update_in_numbers(done)
+            lines.append(f"    .{done.line.name:<6} = {done.line.formula.format(*done.line.symbols)}")
+            lines.append(f"     {'':6} = {right}" + (f" = {result}" if result else ""))
     return lines
 
 
@@ -448,11 +469,11 @@ def terms(trace: Trace, number: Number, pen: Pen) -> list[str]:
     return lines
 
 
-def update_in_numbers(line: UpdateLine, done: Update) -> str:
-    """A line of Adam with its numbers: "0.85 * 0 + 0.15 * 0.5 = 0.075"."""
-    right = line.formula.format(*(f"{x:.5g}" for x in done.operands))
+def update_in_numbers(done: Update) -> tuple[str, str]:
+    """A line of Adam with its numbers, and its result if that is not the same: ("0.85 * 0 + 0.15 * 0.5", "0.075")."""
+    right = done.line.formula.format(*(f"{x:.5g}" for x in done.operands))
     result = f"{done.result:.5g}"
-    return result if right == result else f"{right} = {result}"
+    return right, "" if right == result else result
 
 
 def blame(trace: Trace, number: Number, pen: Pen) -> list[str]:
@@ -474,15 +495,37 @@ def blame(trace: Trace, number: Number, pen: Pen) -> list[str]:
         lines.append(f"  {f'the other {len(products) - 20} together':<{wide}}{'':29}{short(rest):>10}")
     total = math.fsum(product for product, _, _ in products)
     lines.append(f"  {'the sum, which is its gradient':<{wide}}{'':29}{short(total):>10}")
+    path = heaviest_path(trace, number)
+    if not path:
+        return [*lines, "", "  Every way from here to the loss is cut by a slope of 0."]
     lines += ["", "  the heaviest path to the loss, each number with its slope in the one before"]
     through = 1.0
-    while number is not trace.loss:
-        user, slope = max(trace.uses[number.index], key=lambda use: abs(use[1] * trace.numbers[use[0]].gradient))
-        number = trace.numbers[user]
+    for slope, user in path:
         through *= slope
-        lines.append(f"    {short(slope):>10}  {number.name}")
-    lines.append(f"  the product of the slopes along this path: {short(through)}")
+        lines.append(f"    {short(slope):>10}  {user.name}")
+    lines.append(f"  the product of the slopes along this path: {short(through)}; no other path has a larger one")
     return lines
+
+
+def heaviest_path(trace: Trace, number: Number) -> list[tuple[float, Number]]:
+    """The way to the loss whose product of slopes is largest in size: each step's slope, and the number it leads to.
+
+    The gradient is the sum of these products over all ways (the chain rule), so this is the largest part of it. It is
+    found from the loss backwards: the best way from a number goes over the use for which |slope * best of the user| is
+    largest. A number is used only by later ones, so one walk from the end is enough.
+    """
+    best = [0.0] * len(trace.numbers)
+    best[trace.loss.index] = 1.0
+    for index in range(trace.loss.index - 1, number.index - 1, -1):
+        best[index] = max((abs(slope) * best[user] for user, slope in trace.uses[index]), default=0.0)
+    path = []
+    while number is not trace.loss:
+        if not best[number.index]:
+            return []  # no way there, or each is cut by a slope of 0
+        user, slope = max(trace.uses[number.index], key=lambda use: abs(use[1]) * best[use[0]])
+        number = trace.numbers[user]
+        path.append((slope, number))
+    return path
 
 
 def find(trace: Trace, name: str) -> Number:
@@ -490,11 +533,17 @@ def find(trace: Trace, name: str) -> Number:
     number = trace.find(name)
     if number:
         return number
-    wanted = plain(name)
     names = {plain(number.name): number.name for number in trace.numbers if number.operation != "constant"}
-    near = [known for known in names if known.startswith(wanted + "[")][:3]
-    near = near or difflib.get_close_matches(wanted, names, n=3, cutoff=0.0)
-    offered = ", ".join(f'"{names[known]}"' for known in near)
+    label, bracket, indices = plain(name).partition("[")
+    labels = {known.partition("[")[0] for known in names}
+    # The whole name with its beginning left out, the rest of a vector's name, or a variable with nearly this name.
+    near = [known for known in names if known.endswith("." + plain(name)) or known.startswith(plain(name) + "[")]
+    near += [known for known in names if f".{plain(name)}[" in known or known.startswith(f"{plain(name)}.")]
+    for close in [k for k in sorted(labels) if k.endswith("." + label)] + difflib.get_close_matches(label, labels):
+        same = [known for known in names if known.partition("[")[0] == close]
+        near += difflib.get_close_matches(close + bracket + indices, same, n=2, cutoff=0.0)
+    near = list(dict.fromkeys(near))[:3] or ["loss"]
+    offered = ", ".join(f'"{names.get(known, known)}"' for known in near)
     raise InputError(f"no number in this trace is called {name!r}: did you mean {offered}?")
 
 
@@ -504,7 +553,8 @@ def find(trace: Trace, name: str) -> Number:
 
 
 def as_data(trace: Trace) -> dict:
-    """The trace as plain data, ready for JSON. Formulas are Python: `in_numbers` evaluates to `output`."""
+    """The trace as plain data, ready for JSON. Formulas are Python: `in_numbers` evaluates to `output`,
+    up to rounding."""
     lengths: dict[tuple[str, str], int] = {}  # (variable, position) -> how many numbers it held there
 
     def key(number: Number) -> tuple[str, str]:
@@ -517,6 +567,7 @@ def as_data(trace: Trace) -> dict:
         entry = {"name": number.name, "aliases": number.aliases, "operation": number.operation,
                  "output": number.value, "gradient": number.gradient, "explanation": explain(trace, number)}
         if number.operation == "parameter":
+            entry["after"] = trace.after[number.index]
             entry["shape"] = list(trace.shapes[number.name.split("[")[0]])
         if number.inputs:
             entry.update(
@@ -531,10 +582,11 @@ def as_data(trace: Trace) -> dict:
             )
         numbers.append(entry)
     updates = [
-        {"name": f"{trace.numbers[i].name}.{line.name}", "output": done.result, "line": line.line,
-         "formula": line.formula.format(*line.symbols), "in_numbers": line.formula.format(*map(repr, done.operands)),
-         "source": trace.source.lines[line.line - 1].strip()}
-        for i, lines in trace.updates.items() for line, done in zip(trace.update_lines, lines)
+        {"name": f"{trace.numbers[i].name}.{done.line.name}", "output": done.result, "line": done.line.line,
+         "formula": done.line.formula.format(*done.line.symbols),
+         "in_numbers": done.line.formula.format(*map(repr, done.operands)),
+         "source": trace.source.lines[done.line.line - 1].strip()}
+        for i, lines in trace.updates.items() for done in lines
     ]
     return {
         "format": "see-through-gpt trace 1",
@@ -573,18 +625,18 @@ def compare(one: Trace, other: Trace, tolerance: float, titles: Sequence[str]) -
             one.tokenizer.vocabulary != other.tokenizer.vocabulary or one.config.n_head != other.config.n_head):
         raise InputError("the two models differ in sizes or letters, so their numbers do not correspond: "
                          "compare models of one shape")
-    titles = [os.path.basename(title)[-18:] for title in titles]
+    titles = [title[-19:] for title in titles]
     lines = [f"{'':<36}{titles[0]:>20}{titles[1]:>20}"]
-    labels = ["loss", *(f"position_loss[{one.where(i)}]" for i in range(one.positions))]
-    lines += [f"{label:<36}{one.find(label).value:20.6f}{other.find(label).value:20.6f}" for label in labels]
+    for a in [one.loss, *one.variables().get("position_loss", [])]:
+        lines.append(f"{a.name:<36}{a.value:20.10g}{other.numbers[a.index].value:20.10g}")
     apart = [(a, b) for a, b in zip(one.numbers, other.numbers) if not abs(a.value - b.value) <= tolerance]
     lines.append("")
     if not apart:
         return [*lines, f"No number differs by more than {tolerance:g}."]
-    weights = [(a, b) for a, b in apart if not a.inputs]
+    weights = [(a, b) for a, b in apart if a.operation == "parameter"]
     computed = [(a, b) for a, b in apart if a.inputs]
-    lines.append(f"{len(weights):,} parameters and {len(computed):,} computed numbers differ by more than "
-                 f"{tolerance:g}.")
+    lines.append(f"{len(weights):,} of {len(one.parameters):,} parameters and {len(computed):,} of "
+                 f"{len(one.computed):,} computed numbers differ by more than {tolerance:g}.")
     for what, pairs in (("parameter", weights), ("computed number", computed)):
         if pairs:
             a, b = pairs[0]
@@ -593,10 +645,10 @@ def compare(one: Trace, other: Trace, tolerance: float, titles: Sequence[str]) -
         line = computed[0][0].model_moment.statement.line
         lines.append(f"  line {line}: {code_at(one, line)}")
     lines += ["", f"{'largest difference by variable':<36}{titles[0]:>20}{titles[1]:>20}  at"]
-    others = dict(zip((n.index for n in one.numbers), other.numbers))
     for label, numbers in one.variables().items():
-        a = max(numbers, key=lambda n: abs(n.value - others[n.index].value))
-        lines.append(f"{label:<36}{a.value:20.6f}{others[a.index].value:20.6f}  {a.name[len(label):]}")
+        a, b = max(((n, other.numbers[n.index]) for n in numbers), key=lambda pair: abs(pair[0].value - pair[1].value))
+        if abs(a.value - b.value) > tolerance:
+            lines.append(f"{label:<36}{a.value:20.10g}{b.value:20.10g}  {a.name[len(label):]}")
     return lines
 
 
@@ -625,7 +677,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("--n-embd", "n_embd", int, "N", f"numbers per token (default: {GPTConfig.n_embd})"),
         ("--n-head", "n_head", int, "N", f"attention heads per layer (default: {GPTConfig.n_head})"),
         ("--block-size", "block_size", int, "N", f"longest context (default: {GPTConfig.block_size})"),
-        ("--learning-rate", "learning_rate", float, "X", f"of the traced step (default: {GPTConfig.learning_rate})"),
+        ("--learning-rate", "learning_rate", float, "X",
+         f"of the step, and of the first one (default: {GPTConfig.learning_rate})"),
         ("--why", "why", str, "NAME", "explain one number: what it was computed from"),
         ("--depth", "depth", int, "N", "how many levels of inputs --why explains (default: 2)"),
         ("--blame", "blame", str, "NAME", "the other way: what used this number, up to the loss"),
@@ -678,22 +731,24 @@ def run(options: argparse.Namespace) -> None:
         answers.append(blame(trace, find(trace, options.blame), pen))
     if "compare" in given:
         other = argparse.Namespace(**{name: value for name, value in given.items() if name != "num_steps"})
-        titles = (given.get("load") or f"seed {trace.config.seed}", options.compare)
+        first = os.path.basename(given["load"]) if "load" in given else f"seed {trace.config.seed}"
+        first += f", {trace.config.num_steps} steps" if trace.config.num_steps else ""
+        titles = (first, os.path.basename(options.compare))
         answers.append(compare(trace, take_step(other, options.compare), options.tolerance, titles))
-    for answer in answers:
-        print("\n".join(answer) + "\n")
-    written = {
+    makers = {
         "markdown": lambda: as_markdown(report(trace, Pen()), trace),
         "json": lambda: as_json(trace),
         "html": lambda: page(trace),
     }
-    for name in written:
+    written = []
+    for name in makers:
         if name in given:
-            text = written[name]()
+            text = makers[name]()
             write_whole(given[name], lambda file: file.write(text))
-            print(f"wrote {given[name]} ({len(text.encode()) / 1e6:.1f} MB)")
-    if not answers and not set(written) & set(given):
-        print(as_text(report(trace, pen), pen))
+            written.append([f"wrote {given[name]} ({len(text.encode()) / 1e6:.2f} MB)"])
+    if not answers and not written:
+        answers.append([as_text(report(trace, pen), pen)])
+    print("\n\n".join("\n".join(lines) for lines in answers + written), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,10 +47,8 @@ def slots_of(trace: Trace) -> list[Slot]:
         found.append(Slot(name, "matrix", [numbers[i:i + columns] for i in range(0, len(numbers), columns)]))
     variables = trace.variables()
     for label, numbers in trace.slots().items():
-        rows: dict[str, list[Number]] = {}
-        for number in numbers:
-            rows.setdefault(number.moment.where, []).append(number)
-        found.append(Slot(label, "variable" if label in variables else "inner", list(rows.values())))
+        rows = list(trace.by_position(numbers).values())
+        found.append(Slot(label, "variable" if label in variables else "inner", rows))
     found.append(Slot("constants", "constant", [[n for n in trace.numbers if n.operation == "constant"]]))
     return found
 
@@ -179,7 +177,7 @@ def pack_slopes(trace: Trace, order: Sequence[Number]) -> dict:
 
 def pack_updates(trace: Trace, order: Sequence[Number]) -> list[dict]:
     """The lines of Adam. Operands and results that are the same for all parameters, or stand in the page already, are
-    told as such: a number, or the name of the array."""
+    told as such: a number, or the name of the array. NaN stands for a line that passed a parameter over."""
     parameters = [number.index for number in order if number.operation == "parameter"]
     known = {"value": [trace.numbers[i].value for i in parameters],
              "gradient": [trace.numbers[i].gradient for i in parameters]}
@@ -195,9 +193,10 @@ def pack_updates(trace: Trace, order: Sequence[Number]) -> list[dict]:
 
     packed = []
     for k, line in enumerate(trace.update_lines):
-        operands = [told(f"{k}.{j}", [trace.updates[i][k].operands[j] for i in parameters])
+        done = [{update.line: update for update in trace.updates.get(i, ())}.get(line) for i in parameters]
+        operands = [told(f"{k}.{j}", [update.operands[j] if update else math.nan for update in done])
                     for j in range(len(line.symbols))]
-        result = told(f"{k}", [trace.updates[i][k].result for i in parameters])
+        result = told(f"{k}", [update.result if update else math.nan for update in done])
         packed.append({"line": line.line, "name": line.name, "formula": line.formula, "symbols": line.symbols,
                        "operands": operands, "result": result})
     return packed

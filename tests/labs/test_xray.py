@@ -4,16 +4,21 @@ import io
 import json
 import math
 import os
+import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import types
 
 import helpers
 import pytest
 
 import script_gpt_refactored as gpt
+from labs import trace as tracing
 from labs import xray
+from labs.trace import without_letters
 
 
 def ask(*arguments):
@@ -55,9 +60,9 @@ def test_the_report_tells_the_whole_step(report, trace):
 
 
 def test_the_report_fits_a_terminal_of_80_columns(report):
-    assert [line for line in report.splitlines() if len(line) > 80] == []
-    long = ask("alexandria", "--n-embd", 8, "--n-layer", 2)
-    assert [line for line in long.splitlines() if len(line) > 100] == []
+    for text in (report, ask("alexandria", "--n-embd", 8, "--n-layer", 2), ask("a" * 16, "--n-embd", 8)):
+        lines = [line for line in text.splitlines() if not line.startswith("python3 ")]  # a command may be longer
+        assert [line for line in lines if len(line) > 80] == []
 
 
 def test_the_attention_figures_of_a_row_sum_to_one(report):
@@ -78,10 +83,21 @@ def test_the_probabilities_are_the_models(report, trace):
 
 
 def test_the_commands_it_proposes_work(report):
-    commands = re.findall(r"^python -m labs.xray (\w+) (--why|--blame) \"(.*)\"$", report, re.MULTILINE)
-    assert len(commands) == 3
-    for document, option, name in commands:
-        assert ask(document, option, name).startswith(name)
+    commands = [shlex.split(line)[3:] for line in report.splitlines() if line.startswith("python3 -m labs.xray")]
+    assert len(commands) == 4
+    for option, name, document in commands[:3]:
+        assert without_letters(ask(option, name, document).split(" = ")[0]) == name
+
+
+@pytest.mark.parametrize("document", ["", "-a b", "'$(x)\"", "\\"])
+def test_the_commands_it_proposes_work_whatever_the_document(document, tmp_path):
+    (tmp_path / "odd.txt").write_text("-a b'$(x)\"\\\n", encoding="utf-8")
+    options = ["--names", tmp_path / "odd.txt", "--n-embd", 4, "--n-head", 1]
+    text = ask(*options, "--", document)
+    commands = [shlex.split(line)[3:] for line in text.splitlines() if line.startswith("python3 -m labs.xray")]
+    for arguments in commands[:3]:
+        assert ask(*options, *arguments)
+    assert commands[0][2:] == (["--", document] if document.startswith("-") else [document])
 
 
 def test_why_gives_formula_line_and_inputs_down_to_the_depth(trace):
@@ -108,8 +124,9 @@ def test_why_sums_the_terms_of_a_product_to_the_number(trace):
 def test_why_of_a_parameter_tells_what_adam_made_of_it(trace):
     text = ask("emma", "--why", "wte[12][5]")
     number = trace.find("wte[12][5]")
-    for line, done in zip(trace.update_lines, trace.updates[number.index]):
-        assert f".{line.name:<6} = {line.formula.format(*line.symbols)}" in text
+    assert len(trace.updates[number.index]) == 6
+    for done in trace.updates[number.index]:
+        assert f".{done.line.name:<6} = {done.line.formula.format(*done.line.symbols)}" in text
         assert f"{done.result:.5g}" in text
 
 
@@ -124,9 +141,28 @@ def test_blame_adds_up_to_the_gradient_and_leads_to_the_loss(name, trace):
     assert total == pytest.approx(number.gradient, rel=0.01, abs=1e-4)
     path = re.findall(r"^ +([+-][\d.e+-]+)  (\S.*)$", text.split("heaviest path")[1], re.MULTILINE)
     assert path[-1][1] == "loss"
-    for _, step in path:  # each is one of the users of the one before
-        assert trace.find(step).index in [user for user, _ in trace.uses[number.index]]
+    product = 1.0
+    for slope, step in path:  # each is one of the users of the one before
+        used = dict(trace.uses[number.index])
         number = trace.find(step)
+        assert used[number.index] == pytest.approx(float(slope), rel=0.01, abs=1e-4)
+        product *= used[number.index]
+    assert f"along this path: {xray.short(product)};" in text
+
+
+def test_no_path_to_the_loss_is_heavier_than_the_heaviest(trace):
+    """Against random walks from the number to the loss, and the walk that always takes the weightiest use."""
+    rng = random.Random(0)
+    for number in rng.sample(trace.numbers, 40):
+        heaviest = abs(math.prod(slope for slope, _ in xray.heaviest_path(trace, number)))
+        for attempt in range(20):
+            at, product = number.index, 1.0
+            while trace.uses[at]:
+                weigh = (lambda use: abs(use[1] * trace.numbers[use[0]].gradient)) if not attempt else None
+                at, slope = max(trace.uses[at], key=weigh) if weigh else rng.choice(trace.uses[at])
+                product *= slope
+            if at == trace.loss.index:
+                assert abs(product) <= heaviest * (1 + 1e-12)
 
 
 def test_blame_of_the_loss_and_of_what_nothing_used():
@@ -195,6 +231,7 @@ def test_compare_names_the_first_number_that_differs(saved, tmp_path):
     checkpoint["state_dict"]["layer0.attn_wv"][6][2] += 1e-3
     (tmp_path / "touched.json").write_text(json.dumps(checkpoint))
     text = ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json")
+    assert "1 of 1,328 parameters and " in text
     assert "The first parameter: layer0.attn_wv[6][2] " in text
     assert "The first computed number: layer0.v[0 BOS][6] " in text and "v = linear(normed" in text
     assert "No number differs" in ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json",
@@ -208,9 +245,12 @@ def test_bad_input_gets_one_line(capsys, tmp_path, saved):
                          ("lossy", "loss")):
         assert f'"{right}"' in refused(capsys, "emma", "--n-embd", 8, "--why", wrong)
     assert '"loss"' in refused(capsys, "emma", "--n-embd", 8, "--blame", "lossy")
+    assert '"wte[4 \'e\'][0]"' in refused(capsys, "emma", "--n-embd", 8, "--why", "wte[4 'a'][0]")  # a wrong letter
+    assert '"layer0.q[3 \'m\'][5]"' in refused(capsys, "emma", "--n-embd", 8, "--why", "q[3 'm'][5]")
     assert "depth" in refused(capsys, "emma", "--why", "loss", "--depth", 0)
     assert "tolerance" in refused(capsys, "emma", "--compare", saved / "3.json", "--tolerance", "nan")
     assert "cannot read" in refused(capsys, "emma", "--load", tmp_path / "none.json")
+    assert "cannot read" in refused(capsys, "emma", "--load", "")
     assert "cannot save" in refused(capsys, "emma", "--html", tmp_path / "no folder" / "x.html")
     assert "cannot save" in refused(capsys, "emma", "--json", tmp_path)
     assert "name another" in refused(capsys, "emma", "--json", tmp_path / "a", "--html", tmp_path / "a")
@@ -219,6 +259,13 @@ def test_bad_input_gets_one_line(capsys, tmp_path, saved):
     assert "n_embd 10 must be a multiple" in refused(capsys, "emma", "--n-embd", 10)
     assert "--help" in refused(capsys, "emma", "--nonsense")
     assert sorted(os.listdir(tmp_path)) == []
+
+
+def test_numbers_that_are_not_finite_are_not_traced(capsys, tmp_path, saved):
+    checkpoint = json.loads((saved / "3.json").read_text())
+    checkpoint["state_dict"]["wte"][26][0] = 1e200  # its square is infinite, and the loss still a number
+    (tmp_path / "huge.json").write_text(json.dumps(checkpoint))
+    assert "not a step to learn from" in refused(capsys, "emma", "--load", tmp_path / "huge.json")
 
 
 def test_a_wrong_name_leaves_no_file(capsys, tmp_path):
@@ -268,3 +315,33 @@ def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
     assert "tanh a: 1 - tanh² a." in asked("--why", "layer0.hidden[3][5]")
     assert "the thought is added" in asked("--why", "layer0.x.4[0][0]")
     assert "embedded [5][16]" in asked()
+
+
+@pytest.mark.parametrize("old, new", [
+    ("attn_weights", "shares"), ("position_loss", "cost"), ("loss = compute_loss(", "cost = loss = compute_loss("),
+    ("for i, parameter in enumerate(self.parameters):\n            grad = parameter.grad",
+     "for i, weight in enumerate(self.parameters):\n            parameter = weight\n            grad = weight.grad"),
+    ("            grad = parameter.grad\n", "            grad = parameter.grad\n            if not grad: continue\n"),
+    ("        q = linear(normed,", "        for _ in [0]: pass\n        def nothing():\n            return 0\n"
+                                  "        q = linear(normed,"),
+    ("x = rmsnorm(x)\n\n", "x = rmsnorm(rmsnorm(x))\n\n"),
+    ('"""a + b: ∂', '"""\n# not a comment\na + b: ∂'),
+])
+def test_a_changed_program_is_traced_all_the_same(old, new, monkeypatch, tmp_path):
+    source = helpers.source("script_gpt_refactored")
+    assert old in source
+    shutil.copy(os.path.join(helpers.ROOT, "script_gpt_educational.py"), tmp_path)
+    changed = types.ModuleType("changed")
+    changed.__file__ = str(tmp_path / "changed.py")
+    (tmp_path / "changed.py").write_text(source.replace(old, new), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "changed", changed)  # where dataclasses look for it
+    exec(compile(source.replace(old, new), changed.__file__, "exec"), vars(changed))
+    for module in (xray, tracing):
+        monkeypatch.setattr(module, "gpt", changed)
+    for name in ("GPTConfig", "Tokenizer", "Value"):
+        monkeypatch.setattr(xray, name, getattr(changed, name))
+
+    data = ["--names", os.path.join(helpers.ROOT, "names.txt"), "--n-embd", 8]
+    text = ask("emma", *data)
+    assert "What Adam did" in text and "Where the gradient flowed" in text
+    ask("emma", *data, "--json", tmp_path / "t.json", "--html", tmp_path / "t.html", "--blame", "wte[4][0]")
