@@ -89,10 +89,19 @@ class Browser:
 
     def open(self, path, fragment=""):
         """Loads a file and waits until it has run."""
-        self.send("Page.navigate", url=f"file://{path}{fragment}")
-        while not self.run("location.protocol === 'file:' && document.readyState === 'complete'"):
-            time.sleep(0.05)
+        for url in ("about:blank", f"file://{path}{fragment}"):  # by way of an empty page, so that it is loaded anew
+            self.send("Page.navigate", url=url)
+            while not self.has_loaded(url):
+                time.sleep(0.02)
         return self
+
+    def has_loaded(self, url):
+        """Whether a page that was asked for is there, and its scripts have run."""
+        try:
+            protocol = url.split(":")[0] + ":"
+            return self.run(f"location.protocol === {json.dumps(protocol)} && document.readyState === 'complete'")
+        except RuntimeError:  # the page that was asked has just gone
+            return False
 
     def run(self, script):
         """The value of a JavaScript expression in the page; promises are waited for."""
