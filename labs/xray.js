@@ -1125,12 +1125,15 @@ function refresh(stepping = false) {
 $("title").textContent = `X-ray: one training step on “${trace.document}”`;
 document.title = $("title").textContent;
 const leftOut = slots.filter(slot => slot.absent);
+const count = n => n.toLocaleString("en");
+const whole = count(names.length - constants.rows[0][1]);
 $("lead").textContent =
-  `A tiny GPT reads “${trace.document}” letter by letter, is told at each what would have come next, and changes its weights a little. ` +
-  `All ${(names.length - constants.rows[0][1]).toLocaleString("en")} numbers of that step are here, with the line of Python that made each. Click a line, or a number, and ask where it came from.` +
+  `A tiny GPT reads “${trace.document}” letter by letter, is told at each what would have come next, and changes its ` +
+  "weights a little. " +
   (leftOut.length
-    ? ` (This model is too large for one page: of ${leftOut.length} tables, ${(names.length - values.length).toLocaleString("en")} numbers, it keeps a summary.)`
-    : "");
+    ? `That takes ${whole} numbers, too many for one page: of ${leftOut.length} tables it keeps a summary, and all the others are `
+    : `All ${whole} numbers of that step are `) +
+  "here, with the line of Python that made each. Click a line, or a number, and ask where it came from.";
 const worst = trace.where
   .map(where => byName.get(`position_loss[${where}]`))
   .reduce((a, b) => (values[b] > values[a] ? b : a));
@@ -1142,7 +1145,9 @@ const weight = slots
   .reduce((a, b) => (a === null || Math.abs(gradients[b]) > Math.abs(gradients[a]) ? b : a), null);
 for (const [text, act] of [
   [`Where does the loss ${figures(values[trace.loss])} come from?`, () => choose(trace.loss)],
-  [`Why did ${trace.shown[worstAt + 1]} after ${trace.shown[worstAt]} cost most?`, () => choose(worst)],
+  ...(worst === undefined
+    ? []
+    : [[`Why did ${trace.shown[worstAt + 1]} after ${trace.shown[worstAt]} cost most?`, () => choose(worst)]]),
   [
     "Who looks at whom?",
     () => {
