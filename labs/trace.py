@@ -371,7 +371,6 @@ def record(
         for i, row in enumerate(matrix):
             for j, weight in enumerate(row):
                 recorder.add_parameter(name, i, j, weight)
-    gpt.Value.tape.clear()  # whatever was computed before is not part of this step
     before = sys.gettrace()
     sys.settrace(recorder.on_call)
     try:

@@ -118,6 +118,7 @@ def test_why_sums_the_terms_of_a_product_to_the_number(trace):
     text = ask("emma", "--why", "layer0.q[3][5]", "--depth", 1)
     terms = re.findall(r"^    +([+-][\d.e+-]+)  ", text, re.MULTILINE)
     assert len(terms) == 6  # the five largest, and the rest together
+    assert sorted(terms[:5], key=lambda term: -abs(float(term))) == terms[:5]
     assert sum(map(float, terms)) == pytest.approx(trace.find("layer0.q[3][5]").value, abs=3e-4)
 
 
