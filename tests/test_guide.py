@@ -297,18 +297,30 @@ def losses_with(mistake):
     return test_lecture.trained({"num_steps": 100}, patch)[1]
 
 
+def test_some_of_the_table_of_mistakes():
+    means_of({what: figures for k, (what, figures) in enumerate(mistakes().items()) if k % 6 == 0})
+
+
+@pytest.mark.skipif(not os.environ.get("ALL_FIGURES"),
+                    reason="ALL_FIGURES is not set: four of the runs with mistakes are repeated, and not all 21")
 def test_the_table_of_mistakes():
-    stated, means = mistakes(), []
+    stated = mistakes()
     assert len(stated) == 21 and next(iter(stated)) == "no mistake"
+    right, *wrong = means_of(stated)
+    within = sum(abs(mean - right) < 0.04 for mean in wrong)
+    numbers = {10: "ten", 20: "twenty"}
+    assert f"{numbers[within]} of these {numbers[len(wrong)]} end within 0.04 of the right program" in GUIDE
+
+
+def means_of(stated):
+    """Repeats the runs of these rows. Returns the mean of the last 50 losses of each."""
+    means = []
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         for (mistake, (first, mean)), losses in zip(stated.items(), pool.map(losses_with, stated)):
             means.append(statistics.fmean(losses[-50:]))
             rounded = "thousands" if 1000 <= means[-1] < 10_000 else f"{means[-1]:.2f}"
             assert (mistake, f"{losses[0]:.4f}", rounded) == (mistake, first, mean)
-    right, *wrong = means
-    within = sum(abs(mean - right) < 0.04 for mean in wrong)
-    numbers = {10: "ten", 20: "twenty"}
-    assert f"{numbers[within]} of these {numbers[len(wrong)]} end within 0.04 of the right program" in GUIDE
+    return means
 
 
 def test_the_command_that_plants_a_mistake_finds_its_line():
