@@ -1,8 +1,8 @@
 """Makes the checks on one program, in a process of its own: the doctor starts it and reads one JSON object a line.
 
 The request comes on standard input: the program's text and path, its adapter, and either `checks` (names), perhaps with
-a `case`, or `main` (arguments). The program examined may print, read, exit or fail as it likes: its output goes nowhere,
-there is nothing to read, and the answers have a channel of their own.
+a `case`, or `main` (arguments). The program examined may print, read, exit or fail as it likes: its output goes
+nowhere, there is nothing to read, and the answers have a channel of their own.
 """
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Signature = dict  # check -> {"count": findings, "first": [[what, got], ...]}; a
 
 
 def signature(results: Sequence[Result]) -> Signature:
-    """What is compared of these results, as plain data. Of a program that is another at each start, no number is kept."""
+    """What is compared of these results, as plain data. A program that is another each time has no numbers."""
     return {result.check: {"count": len(result.findings), "first": first_answers(result)}
             for result in results if result.findings}
 
@@ -86,6 +86,6 @@ def rank(found: Signature, made: Sequence[str], library: dict[str, Signature]) -
 
 
 def load_measured() -> dict:
-    """What `python -m labs.bugs measure` wrote: `golden`, lines of the healthy program, and `bugs`, name -> signature."""
+    """What `python -m labs.bugs measure` wrote: `golden`, lines of the healthy program; `bugs`, name -> signature."""
     with open(MEASURED, encoding="utf-8") as file:
         return json.load(file)
