@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import ast
 import os
-from typing import Sequence
+from difflib import SequenceMatcher
+from typing import Callable, Sequence
 
 from labs.bugs.apart import examine_apart
 from labs.bugs.checks import CHECKS, Result
@@ -89,19 +90,19 @@ def choose_adapter(path: str, tree: ast.Module | None, chosen: str | None) -> tu
 
 def diagnose(path: str, chosen: str | None, limit: float) -> int:
     """Examines the program and prints the report. Returns 0 if nothing differs, 1 if something does."""
-    text = read(path)
+    text, name = read(path), os.path.basename(path)
     measured = load_measured()
     check_golden(measured["golden"])
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        print(f"Examining {os.path.basename(path)}\n\n  loading         FAILS\n")
+        print(f"Examining {name}\n\n  loading         FAILS\n")
         print(labelled("answer", f"it is not Python: {error}"))
         line = getattr(error, "lineno", None) or 1
-        print(labelled("look at", f"line {line} of {os.path.basename(path)}, and the one above it"))
+        print(labelled("look at", f"line {line} of {name}, and the one above it"))
         return 1
     adapter, adapter_path, how = choose_adapter(path, tree, chosen)
-    print(f"Examining {os.path.basename(path)} {how}\n")
+    print(f"Examining {name} {how}\n")
     results = []
     for result in examine_apart(text, os.path.abspath(path), adapter, os.path.abspath(adapter_path), limit):
         results.append(result)
@@ -112,13 +113,13 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
         print(healthy_words(results))
         return 0
     print_first_finding(ill[0])
-    print_candidates(results, measured["bugs"], tree, os.path.basename(path))
+    print_candidates(results, measured["bugs"], lambda patch: place_in(text.splitlines(), tree, name, patch))
     return 1
 
 
 def line_of(result: Result) -> str:
     """One check in one line."""
-    count = f"{result.compared:4d} question{'s' if result.compared != 1 else ' '}"
+    count = f"{result.compared:4d} question{'s' * (result.compared != 1)}"
     absent = f"  (not asked: no {', '.join(result.absent)})" if result.absent else ""
     if result.findings:
         return f"  {result.check:<14} FAILS   {len(result.findings):4d} of {result.compared} answers differ{absent}"
@@ -144,7 +145,7 @@ def print_first_finding(result: Result) -> None:
     print(labelled("look at", PLACES[result.check]))
 
 
-def print_candidates(results: Sequence[Result], library: dict, tree: ast.Module, name: str) -> None:
+def print_candidates(results: Sequence[Result], library: dict, place: Callable[[Patch], str]) -> None:
     """The likely bugs of the library with their probabilities, and where they are."""
     made = [result.check for result in results if result.check in CHECKS and result.compared]
     if not made:
@@ -160,14 +161,22 @@ def print_candidates(results: Sequence[Result], library: dict, tree: ast.Module,
         print("\n" + paragraph(f"{share(probability)}: {bug.name}: {bug.title}"))
         print(code("wrong", patch.wrong))
         print(code("right", patch.right))
-        print(labelled("where", place_in(tree, name, patch), 8))
+        print(labelled("where", place(patch), 8))
     first = next((candidate for candidate, _ in ranking if candidate != ANOTHER), None)
     if first:
         print(f"\nWhy it happens, and how to find it: python -m labs.bugs show {first!r}")
 
 
-def place_in(tree: ast.Module, name: str, patch: Patch) -> str:
-    """Where the mistake is in the program examined, if it has a function or method of that name."""
+def place_in(lines: list[str], tree: ast.Module, name: str, patch: Patch) -> str:
+    """Where the mistake is in the program examined: the line most like the wrong one, or a function of that name."""
+    def plain(line):
+        return line.split("  #")[0].strip()
+
+    wanted = plain(max(patch.wrong or patch.right, key=len))
+    likest, line = max(((SequenceMatcher(None, plain(each), wanted, autojunk=False).ratio(), number)
+                        for number, each in enumerate(lines, start=1) if len(plain(each)) > 10), default=(0.0, 0))
+    if likest > 0.6 and patch.wrong:
+        return f"line {line} of {name}: {plain(lines[line - 1])}"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == patch.function.split(".")[-1]:
             return f"{patch.function}, from line {node.lineno} of {name}"

@@ -107,9 +107,12 @@ def of_refactored(text: str) -> Program:
 
 def guess_adapter(tree: ast.Module) -> str:
     """Which script this is a copy of, by the names it defines: refactored, minimal, or "" if neither."""
+    body = [*tree.body, *(node for part in tree.body if isinstance(part, ast.ClassDef) for node in part.body)]
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
     counts = {kind: len(names & own) for kind, own in OWN_NAMES.items()}
     best = max(counts, key=counts.get)
-    return best if counts[best] + len(names & SHARED_NAMES) >= 2 and "Value" in names else ""
+    # A class called Value is common; one with a tape, or beside a gpt_forward, is that of the scripts.
+    of_the_scripts = "tape" in names or "gpt_forward" in names or "Value" not in names
+    return best if of_the_scripts and counts[best] + len(names & SHARED_NAMES) >= 2 else ""

@@ -20,9 +20,10 @@ ANOTHER = "another mistake"  # what is not in the library
 CHANCE = ("the same arguments twice", "the same arguments in another process")
 
 # What a check tells about a bug. If it passes for both, or fails for both with the same numbers, that speaks for the
-# bug; if it fails for one of them only, hardly ever. A mistake that is not in the library may do anything.
-AGREE, DISAGREE = 0.96, 0.02
-ANOTHER_PASSES, ANOTHER_FAILS = 0.9, 0.4
+# bug, as two mistakes rarely give the same digits; if it fails for one of them only, that speaks against it, but does
+# not rule it out, for a program may have its parts in other places. A mistake that is not in the library may do anything.
+AGREE, DISAGREE = 0.95, 0.03
+ANOTHER_PASSES, ANOTHER_FAILS = 0.9, 0.3
 
 Signature = dict  # check -> {"count": findings, "first": [[what, got], ...]}; a check that passes is not in it
 
@@ -58,9 +59,10 @@ def likeness(one: dict, other: dict) -> float:
     answers, points = dict(map(tuple, other["first"])), 0.0
     for what, got in one["first"]:
         if what in answers:
-            points += 1.0 if same(got, answers[what]) else 0.3
+            points += 1.0 if same(got, answers[what]) else 0.2
     points /= max(len(one["first"]), len(other["first"]))
-    return 0.8 * points + 0.2 * min(one["count"], other["count"]) / max(one["count"], other["count"])
+    counts = min(one["count"], other["count"]) / max(one["count"], other["count"])
+    return (0.9 * points + 0.1 * counts) ** 2
 
 
 def rank(found: Signature, made: Sequence[str], library: dict[str, Signature]) -> list[tuple[str, float]]:

@@ -9,12 +9,13 @@ mine = None  # the doctor puts the program here
 
 def reset():
     """Called between checks: nothing of the last one is to be left."""
-    mine.Value.tape.clear()
+    if hasattr(mine.Value, "tape"):
+        mine.Value.tape.clear()
 
 
 def left_over():
     """How many Values are still recorded."""
-    return len(mine.Value.tape)
+    return len(getattr(mine.Value, "tape", ()))
 
 
 def value(number):

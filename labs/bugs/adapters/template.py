@@ -65,7 +65,8 @@ def make(config, weights):
     """Gives your model these sizes and these weights. What it returns comes back to the functions below as `model`."""
     mine.n_layer, mine.n_embd, mine.n_head = config["n_layer"], config["n_embd"], config["n_head"]
     mine.block_size, mine.head_dim = config["block_size"], config["n_embd"] // config["n_head"]
-    mine.temperature = config["temperature"]
+    mine.temperature, mine.num_steps = config["temperature"], config["num_steps"]
+    mine.learning_rate = config["learning_rate"]
     mine.state_dict = {name: [[mine.Value(x) for x in row] for row in rows] for name, rows in weights.items()}
     return mine.state_dict
 
@@ -107,6 +108,14 @@ def new_optimizer(model):
 def update(model, optimizer, learning_rate):
     """One update of all weights from their gradients, which are then 0 again."""
     optimizer.step(learning_rate)
+
+
+def step(model, optimizer, tokens, learning_rate):
+    """One whole training step on one document. Returns its loss before the step, as a float."""
+    before = mine.loss(tokens)
+    before.backward()
+    update(model, optimizer, learning_rate)
+    return before.data
 
 
 def train(model, documents):
