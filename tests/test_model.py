@@ -3,7 +3,9 @@ import contextlib
 import functools
 import io
 import math
+import os
 import random
+import tempfile
 
 import pytest
 import textbook_gpt
@@ -233,6 +235,23 @@ def test_training_and_sampling_agree_with_the_textbook_form(gpt):
         assert losses == [f"{loss:.4f}" for loss in results[:10]]
         samples = [gpt.generate_text([tokenizer.bos], state_dict, tokenizer, config, rng) for _ in range(5)]
         assert samples == results[10:]
+
+
+def test_the_whole_program_agrees_with_the_textbook_form(gpt):
+    """Reading, shuffling, the vocabulary and the order of chance: each document has letters that no other has."""
+    docs = ["ab", "cd", "ef", "gh", "ij", "kl"]
+    sizes = dict(n_layer=1, n_embd=4, n_head=2, block_size=4)
+    options = [f"--{name.replace('_', '-')}={size}" for name, size in sizes.items()]
+    output = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(output):
+        path = os.path.join(folder, "names.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(docs))
+        assert gpt.main([path, "--steps=3", "--samples=3", *options]) == 0
+    answers = [line.split()[-1] for line in output.getvalue().splitlines() if line.startswith("step")]
+    answers += [line.split(":")[1].strip() for line in output.getvalue().splitlines() if line.startswith("sample")]
+    *losses, _, _, _ = expected = list(textbook_gpt.run(docs, 3, 3, **sizes))
+    assert answers == [f"{loss:.4f}" for loss in losses] + expected[3:]
 
 
 def test_one_document_can_be_learnt_by_heart(gpt):

@@ -31,11 +31,11 @@ def plant(bug: Bug) -> str:
 def patch_of(bug: Bug) -> Patch:
     """The lines that a bug changes."""
     healthy, ill = healthy_text().splitlines(), plant(bug).splitlines()
-    changes = [change for change in difflib.SequenceMatcher(None, healthy, ill, autojunk=False).get_opcodes()
-               if change[0] != "equal"]
-    _, first, _, start, _ = changes[0]
-    _, _, last, _, stop = changes[-1]
-    return Patch(first + 1, enclosing_function(first + 1), healthy[first:last], ill[start:stop])
+    first = next(i for i, (left, right) in enumerate(zip(healthy, ill)) if left != right)
+    same_after = next(i for i, (left, right) in enumerate(zip(reversed(healthy), reversed(ill))) if left != right)
+    same_after = min(same_after, len(healthy) - first, len(ill) - first)
+    last, stop = len(healthy) - same_after, len(ill) - same_after
+    return Patch(first + 1, enclosing_function(first + 1), healthy[first:last], ill[first:stop])
 
 
 def enclosing_function(line: int) -> str:
