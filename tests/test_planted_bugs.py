@@ -1,5 +1,5 @@
-"""Do the tests of Value and of the model catch mistakes? Each bug of the library (labs/bugs) is planted in a copy of the
-refactored script, and at least one of those tests must fail on the copy. On the script as it is, all of them pass."""
+"""Do the tests of Value and of the model catch mistakes? Each bug of the library (labs/bugs) is planted in a copy of
+the refactored script, and at least one of those tests must fail on the copy. On the script as it is, all pass."""
 import inspect
 
 import helpers

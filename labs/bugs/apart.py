@@ -25,17 +25,18 @@ def examine_apart(text: str, path: str, adapter: str, adapter_path: str, limit: 
     """
     request = {"text": text, "path": path, "adapter": adapter, "adapter_path": adapter_path}
     rest = list(CHECKS)
-    loaded_before = False
+    loaded_before, loading_limit = False, limit
     while rest:
         process, lines = start({**request, "checks": rest})
-        current, deadline = "loading", time.monotonic() + limit
+        current, deadline = "loading", time.monotonic() + loading_limit
         try:
             while True:
                 line = next_line(lines, deadline)
                 if line is None:
                     break
                 if "begins" in line:
-                    current, deadline = line["begins"], time.monotonic() + limit
+                    current = line["begins"]
+                    deadline = time.monotonic() + (loading_limit if current == "loading" else limit)
                     continue
                 if current == "loading" and not line["loaded"]:
                     rest = []

@@ -745,16 +745,22 @@ def check_whole_program(patient: Program, healthy: Program, case: Case) -> Items
         with open(names, "w", encoding="utf-8") as file:
             file.write("\n".join(["  " + case.docs[0] + "  ", "", *case.docs[1:]]) + "\n")
         run = [names, *sizes, "--samples=4"]
+        alone = os.path.join(folder, "alone.txt")
+        with open(alone, "w", encoding="utf-8") as file:
+            file.write("ab\ncd\nef\ngh\nij\nkl\n")
         saved = os.path.join(folder, "model.json")
         kept = os.path.join(folder, "healthy.json")
         yield "what it prints", lambda: patient.main([*run, "--steps=3"]), healthy.main([*run, "--steps=3"])
         for seed in (case.seed, case.seed + 1):
             start = [*run, "--steps=1", f"--seed={seed}"]
             yield f"what it prints with seed {seed}", lambda: patient.main(start), healthy.main(start)
+        strangers = [alone, *sizes, "--steps=1", "--samples=1"]
+        yield ("what it prints when each document has letters of its own",
+               lambda: patient.main(strangers), healthy.main(strangers))
         start = [*run, "--steps=1"]
         lines = once(lambda: patient.main(start))
         yield "the same arguments twice", lambda: patient.main(start) == lines(), True
-        yield "the same arguments in another process", lambda: main_in_another_process(patient, start) == lines(), True
+        yield "the same arguments in another process", lambda: lines() == main_in_another_process(patient, start), True
         healthy.main([*run, "--steps=1", f"--save={kept}"])
 
         def checkpoint():

@@ -28,7 +28,7 @@ PLACES = {
     "rmsnorm": "rmsnorm: the mean of the squares, epsilon, the root",
     "tokens": "the tokenizer: what number each character gets, and BOS at both ends",
     "weights": "where the weights are drawn: their spread, their order, the generator",
-    "first loss": "the loss, or the size of the first weights: the parts are right, and the first loss is not",
+    "first loss": "the forward pass, the loss, or the size of the first weights: the small parts are right",
     "causality": "what a position can see: the cache, and which token is the answer",
     "cache": "what is kept from one token to the next, and whether a new document starts without it",
     "positions": "the position embedding, and which of its rows is taken",
@@ -97,7 +97,7 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         print(f"Examining {name}\n\n  loading         FAILS\n")
-        print(labelled("answer", f"it is not Python: {error}"))
+        print(labelled("answer", f"it is not Python: {getattr(error, 'msg', error)}"))
         line = getattr(error, "lineno", None) or 1
         print(labelled("look at", f"line {line} of {name}, and the one above it"))
         return 1

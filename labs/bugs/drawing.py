@@ -20,31 +20,36 @@ def marks() -> dict[str, str]:
     return FINE
 
 
-def means(numbers: Sequence[float], count: int) -> list[float]:
-    """The numbers in `count` equal parts (or as many as there are numbers), the mean of each part."""
-    count = min(count, len(numbers))
-    cuts = [i * len(numbers) // count for i in range(count + 1)] if count else []
-    return [sum(numbers[a:b]) / (b - a) for a, b in zip(cuts, cuts[1:])]
+def smooth(losses: Sequence[float], window: int) -> list[float]:
+    """At each step the mean of the last `window` losses, or of as many as there are."""
+    return [sum(losses[max(0, i - window) : i]) / min(i, window) for i in range(1, len(losses) + 1)]
 
 
 def chart(healthy: Sequence[float], ill: Sequence[float], mark: dict[str, str]) -> str:
-    """Two loss curves in one picture, each column the mean of some steps; what is too high stands in the top row."""
+    """Two loss curves in one picture, smoothed; what is too high for it stands in the top row."""
     width, height = 60, 12
     steps = max(len(healthy), len(ill))
-    curves = [means(losses, max(1, width * len(losses) // steps)) for losses in (healthy, ill)]
-    low = min(min(curve) for curve in curves if curve)
-    top = max(max(curves[0]), min(max(curves[1], default=0.0), 1.5 * max(curves[0]))) or 1.0
+    window = max(1, steps // 10)
+    curves = {"healthy": smooth(healthy, window), "ill": smooth(ill, window)}
+    low = min(min(curve) for curve in curves.values())
+    top = max(max(curves["healthy"]), min(max(curves["ill"]), 1.5 * max(curves["healthy"])))
     rows = [[" "] * width for _ in range(height)]
-    for curve, name in zip(curves, ("healthy", "ill")):
-        for column, loss in enumerate(curve):
-            row = min(height - 1, max(0, round((top - loss) / max(top - low, 1e-9) * (height - 1))))
-            here = rows[row][column]
-            rows[row][column] = mark["both" if here == mark["healthy"] else name]
+    for name, curve in curves.items():
+        for column in range(min(width, steps)):
+            step = column * (steps - 1) // max(1, min(width, steps) - 1)
+            if step < len(curve):
+                row = round((top - curve[step]) / max(top - low, 1e-9) * (height - 1))
+                row = min(height - 1, max(0, row))
+                rows[row][column] = mark["both" if rows[row][column] == mark["healthy"] else name]
     labels = {0: f"{top:.2f}", height - 1: f"{low:.2f}"}
     lines = [f"{labels.get(i, ''):>7} {mark['bar']}{''.join(row).rstrip()}" for i, row in enumerate(rows)]
     lines.append(" " * 8 + mark["corner"] + mark["line"] * width)
-    lines.append(" " * 9 + "step 1" + f"step {steps}".rjust(width - 6))
-    return "\n".join(lines)
+    lines.append(" " * 9 + "step 1" + f"step {steps}".rjust(min(width, steps) - 6))
+    return f"{legend(mark)}, mean of the last {window} step{'s' * (window > 1)}\n" + "\n".join(lines)
+
+
+def legend(mark: dict[str, str]) -> str:
+    return f"   loss in nats   {mark['healthy']} healthy   {mark['ill']} ill   {mark['both']} both"
 
 
 def number(thing: object) -> str:

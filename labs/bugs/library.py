@@ -877,6 +877,16 @@ BUGS = [
         find="Sample ten times at a temperature of 1: the names must differ.",
     ),
     Bug(
+        name="drawn without the seed",
+        title="tokens are drawn with another generator than the seeded one",
+        group="sampling",
+        right="rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]",
+        wrong="random.choices(range(tokenizer.vocab_size), weights=probabilities)[0]",
+        why="The random module has a generator of its own, which nobody seeded. The losses can be repeated, the "
+            "names cannot.",
+        find="Sample twice with the same seed: the names must be equal.",
+    ),
+    Bug(
         name="a name never ends",
         title="BOS is drawn and does not stop the name",
         group="sampling",

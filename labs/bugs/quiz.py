@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Callable
 
 from labs.bugs.drawing import code, paragraph
 from labs.bugs.library import BUGS, Bug
 from labs.bugs.planting import patch_of
 from labs.bugs.showing import print_courses, print_figure
-from labs.bugs.training import arguments_of, course_of, figure_that_is_off, healthy_text, plant, verdict
+from labs.bugs.training import arguments_of, both_courses, figure_that_is_off, verdict
 
 CHOICES = 5
 POINTS = 3  # for the right answer at once; one less for each hint and each wrong answer
@@ -37,7 +38,10 @@ def choices_for(bug: Bug, rng: random.Random) -> list[Bug]:
 
 def ask(question: str) -> str:
     """A line from the user, stripped. Raises EOFError when there is none any more."""
-    return input(question).strip()
+    answer = input(question).strip()
+    if not sys.stdin.isatty():
+        print(answer)  # so that a transcript made through a pipe can be read
+    return answer
 
 
 def play_round(bug: Bug, rng: random.Random) -> int:
@@ -83,7 +87,7 @@ def play(rounds: int, seed: int | None, names: str, steps: int) -> None:
         for number, bug in enumerate(rng.sample(BUGS, min(rounds, len(BUGS))), start=1):
             print(f"Question {number} of {rounds}. A healthy program and an ill one, trained on the same names:\n")
             arguments = arguments_of(bug, min(steps, bug.steps), 42, names)
-            healthy, ill = course_of(healthy_text(), arguments), course_of(plant(bug), arguments)
+            healthy, ill = both_courses(bug, arguments)
             print_courses(healthy, ill)
             print("\nDoes training still work?\n" + paragraph(verdict(healthy, ill)))
             points = play_round(bug, rng)

@@ -17,11 +17,11 @@ MEASURED = os.path.join(HERE, "measured.json")
 KEPT = 3  # findings of each check that are compared by their numbers
 ANOTHER = "another mistake"  # what is not in the library
 
-CHANCE = ("the same arguments twice", "the same arguments in another process")
+CHANCE = ("the same arguments twice", "the same arguments in another process", "the same seed twice")
 
 # What a check tells about a bug. If it passes for both, or fails for both with the same numbers, that speaks for the
 # bug, as two mistakes rarely give the same digits; if it fails for one of them only, that speaks against it, but does
-# not rule it out, for a program may have its parts in other places. A mistake that is not in the library may do anything.
+# not rule it out, for a program may have its parts in other places. A mistake not in the library may do anything.
 AGREE, DISAGREE = 0.95, 0.03
 ANOTHER_PASSES, ANOTHER_FAILS = 0.9, 0.3
 
@@ -30,13 +30,13 @@ Signature = dict  # check -> {"count": findings, "first": [[what, got], ...]}; a
 
 def signature(results: Sequence[Result]) -> Signature:
     """What is compared of these results, as plain data. A program that is another each time has no numbers."""
-    return {result.check: {"count": len(result.findings), "first": first_answers(result)}
-            for result in results if result.findings}
-
-
-def first_answers(result: Result) -> list[list]:
-    chance = [[finding.what, "by chance"] for finding in result.findings if finding.what in CHANCE]
-    return (chance or [[finding.what, brief(finding.got)] for finding in result.findings])[:KEPT]
+    found = {}
+    for result in results:
+        by_chance = [[finding.what, "by chance"] for finding in result.findings if finding.what in CHANCE]
+        answers = by_chance or [[finding.what, brief(finding.got)] for finding in result.findings]
+        if answers:
+            found[result.check] = {"count": len(answers), "first": answers[:KEPT]}
+    return found
 
 
 def brief(got: object) -> object:

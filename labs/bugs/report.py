@@ -66,8 +66,7 @@ def section(bug: Bug, healthy: Course, ill: Course, finding, names: str, steps: 
         lines += [f"**The first figure that is off.** Check *{finding.check}*, {finding.what}: "
                   f"`{number(finding.got)}`, and it should be `{number(finding.expected)}`.", ""]
     if healthy.losses and ill.losses:
-        lines += ["```text", f"   loss   {PLAIN['healthy']} healthy   {PLAIN['ill']} ill   {PLAIN['both']} both",
-                  chart(healthy.losses, ill.losses, PLAIN), "```", ""]
+        lines += ["```text", chart(healthy.losses, ill.losses, PLAIN), "```", ""]
     return lines
 
 

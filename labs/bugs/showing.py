@@ -49,9 +49,7 @@ def print_courses(healthy: Course, ill: Course) -> None:
                       for course in (healthy, ill)]
             print(f"  {step:5d}{''.join(losses)}")
     if healthy.losses and ill.losses:
-        mark = marks()
-        print(f"\n   loss   {mark['healthy']} healthy   {mark['ill']} ill   {mark['both']} both")
-        print(chart(healthy.losses, ill.losses, mark))
+        print("\n" + chart(healthy.losses, ill.losses, marks()))
     print("\n  samples: healthy    ill")
     rows = max(len(healthy.samples), len(ill.samples))
     for left, right in zip(padded(healthy.samples, rows), padded(ill.samples, rows)):

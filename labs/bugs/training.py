@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import statistics
@@ -51,7 +52,13 @@ def arguments_of(bug: Bug, steps: int | None, seed: int, names: str) -> list[str
 
 def both_courses(bug: Bug, arguments: list[str]) -> tuple[Course, Course]:
     """The healthy program and the ill one, with the same arguments."""
-    return course_of(healthy_text(), arguments), course_of(plant(bug), arguments)
+    return healthy_course(tuple(arguments)), course_of(plant(bug), arguments)
+
+
+@functools.lru_cache(maxsize=8)
+def healthy_course(arguments: tuple[str, ...]) -> Course:
+    """The healthy run, which many bugs are compared with."""
+    return course_of(healthy_text(), list(arguments))
 
 
 def last_mean(losses: list[float]) -> float:
