@@ -480,7 +480,7 @@ def check_positions(patient: Program, healthy: Program, case: Case) -> Items:
         return distance(*(logits_with(patient, config, weights, tokens)[-1:] for tokens in ([0, 1, 2], [1, 0, 2])))
 
     def without(position):
-        model = changed(weights, "wpe", lambda number: number + max(0.0, number), rows=range(position, position + 1))
+        model = changed(weights, "wpe", lambda number: 2 * number + 0.1, rows=range(position, position + 1))
         plain, other = (logits_with(patient, config, each, [1] * size) for each in (weights, model))
         return [distance([a], [b]) > 1e-9 for a, b in zip(plain, other)]
 

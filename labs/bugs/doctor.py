@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shlex
 from difflib import SequenceMatcher
 from typing import Callable, Sequence
 
@@ -120,7 +121,7 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
 def line_of(result: Result) -> str:
     """One check in one line."""
     count = f"{result.compared:4d} question{'s' * (result.compared != 1)}"
-    absent = f"  (not asked: no {', '.join(result.absent)})" if result.absent else ""
+    absent = f"  (no {shorter(', '.join(result.absent), 25)})" if result.absent else ""
     if result.findings:
         return f"  {result.check:<14} FAILS   {len(result.findings):4d} of {result.compared} answers differ{absent}"
     if not result.compared:
@@ -128,11 +129,15 @@ def line_of(result: Result) -> str:
     return f"  {result.check:<14} passes  {count}{absent}"
 
 
+def shorter(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
 def healthy_words(results: Sequence[Result]) -> str:
     made = [result for result in results if result.compared]
     missing = [result.check for result in results if not result.compared]
     words = f"Nothing differs: {sum(result.compared for result in made)} questions in {len(made)} checks."
-    return words + (f" Not made: {', '.join(missing)}." if missing else "")
+    return paragraph(words + (f" Not made: {', '.join(missing)}." if missing else ""), "")
 
 
 def print_first_finding(result: Result) -> None:
@@ -164,7 +169,7 @@ def print_candidates(results: Sequence[Result], library: dict, place: Callable[[
         print(labelled("where", place(patch), 8))
     first = next((candidate for candidate, _ in ranking if candidate != ANOTHER), None)
     if first:
-        print(f"\nWhy it happens, and how to find it: python -m labs.bugs show {first!r}")
+        print(f"\nWhy it happens, and how to find it:\n  python -m labs.bugs show {shlex.quote(first)}")
 
 
 def place_in(lines: list[str], tree: ast.Module, name: str, patch: Patch) -> str:

@@ -513,7 +513,7 @@ BUGS = [
         group="layer",
         right="x = [residual + new for residual, new in zip(x, mlp_out)]",
         wrong="x = mlp_out",
-        why="The output of a block looks like the thing to pass on.",
+        why="The output of a block looks like the thing to pass on. But what the stream held before it is then lost.",
         find="With mlp_fc2 all zero, the logits must still depend on the token.",
     ),
     Bug(
@@ -760,7 +760,7 @@ BUGS = [
         group="optimizer",
         right="parameter.data -= learning_rate",
         wrong="parameter.data += learning_rate",
-        why="A sign. The loss is made as large as possible.",
+        why="A sign: plus where minus should be. Every step makes the loss as large as it can.",
         find="The loss after one small step on the same document must be lower.",
     ),
     Bug(

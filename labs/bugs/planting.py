@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 from dataclasses import dataclass
 
 from labs.bugs.library import BUGS, Bug
@@ -40,10 +41,15 @@ def patch_of(bug: Bug) -> Patch:
 
 def enclosing_function(line: int) -> str:
     """The name of the function or method of the healthy program in which a line stands."""
-    around = [node for node in ast.walk(ast.parse(healthy_text()))
-              if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.lineno <= line <= node.end_lineno]
-    around.sort(key=lambda node: node.lineno)
+    around = [node for node in definitions(healthy_text()) if node.lineno <= line <= node.end_lineno]
     return ".".join(node.name for node in around[: 1 + isinstance(around[0], ast.ClassDef)])
+
+
+@functools.lru_cache(maxsize=1)
+def definitions(text: str) -> list[ast.AST]:
+    """The classes and functions of a program, in the order of the file."""
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    return sorted(found, key=lambda node: node.lineno)
 
 
 def find_bug(words: str) -> Bug:

@@ -32,7 +32,8 @@ def signature(results: Sequence[Result]) -> Signature:
     """What is compared of these results, as plain data. A program that is another each time has no numbers."""
     found = {}
     for result in results:
-        by_chance = [[finding.what, "by chance"] for finding in result.findings if finding.what in CHANCE]
+        by_chance = [[finding.what, "by chance"] for finding in result.findings
+                     if finding.what in CHANCE and finding.got is False]
         answers = by_chance or [[finding.what, brief(finding.got)] for finding in result.findings]
         if answers:
             found[result.check] = {"count": len(answers), "first": answers[:KEPT]}

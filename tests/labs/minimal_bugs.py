@@ -62,6 +62,7 @@ PATCHES = {
     "the learning rate rises": ("(1 - step / config.steps)", "(1 + step / config.steps)"),
     "the learning rate never falls": ("config.learning_rate * (1 - step / config.steps)", "config.learning_rate"),
     "always the first document": ("documents[(first_step + step) % len(documents)]", "documents[0]"),
+    "drawn without the seed": ("tokens += rng.choices(", "tokens += random.choices("),
     "a name never ends": ("        if tokens[-1] == len(vocabulary): break\n", ""),
     "sampling at position 0": ("gpt_forward(tokens[position], position, keys, values, state_dict, config)\n"
                                "        if position + 1 < len(tokens): continue",
