@@ -8,6 +8,8 @@
     python -m labs.bugs table                    which check finds which bug
     python -m labs.bugs diagnose MY_GPT.py       examines a GPT of your own
     python -m labs.bugs adapter MY_GPT.py        writes the file that tells the doctor the names you chose
+    python -m labs.bugs mutants                  are ill programs caught that are not in the library?
+    python -m labs.bugs measure                  examines the library anew, for the table and the doctor
 
 diagnose ends with exit code 0 if nothing differs from script_gpt_refactored.py, 1 if something does, 2 for bad input.
 """

@@ -133,6 +133,16 @@ def once(ask: Callable) -> Callable:
     return answer
 
 
+def recalled(healthy: Program, key: tuple, ask: Callable):
+    """What the healthy program answers, asked only once however many patients are compared with it.
+
+    The key must hold all that the answer depends on: the case, and a name for the question.
+    """
+    if key not in healthy.answers:
+        healthy.answers[key] = ask()
+    return healthy.answers[key]
+
+
 def data(values) -> list[float]:
     return [value.data for value in values]
 
@@ -352,7 +362,8 @@ def check_tokens(patient: Program, healthy: Program, case: Case) -> Items:
 def check_weights(patient: Program, healthy: Program, case: Case) -> Items:
     """The weights a model starts from: right shapes, all different, spread as they should be, the same for a seed."""
     config = {**case.config(), "n_embd": 4 * case.n_head, "n_layer": 1}
-    expected = healthy.initial_weights(config, case.vocab_size, case.seed)
+    expected = recalled(healthy, (case, "weights"),
+                        lambda: healthy.initial_weights(config, case.vocab_size, case.seed))
 
     def ask():
         return patient.initial_weights(config, case.vocab_size, case.seed)
@@ -546,7 +557,7 @@ def check_logits(patient: Program, healthy: Program, case: Case) -> Items:
         "the whole model": (config, weights),
     }
     for name, (sizes, numbers) in models.items():
-        expected = logits_with(healthy, sizes, numbers, tokens)
+        expected = recalled(healthy, (case, name), lambda: logits_with(healthy, sizes, numbers, tokens))
         ask = once(lambda: logits_with(patient, sizes, numbers, tokens))
         for position in range(len(tokens)):
             yield f"{name}, position {position}", lambda: ask()[position], expected[position]
@@ -569,7 +580,7 @@ def check_gradients(patient: Program, healthy: Program, case: Case) -> Items:
     config = case.config()
     weights = draw_weights(config, case.vocab_size, case.seed)
     tokens = case.documents[0][:5]  # a short one: the loss is computed often
-    expected = gradients(healthy, healthy.make(config, weights), tokens)
+    expected = recalled(healthy, (case, "gradients"), lambda: gradients(healthy, healthy.make(config, weights), tokens))
 
     ask = once(lambda: gradients(patient, patient.make(config, weights), tokens))
 
@@ -615,8 +626,8 @@ def check_steps(patient: Program, healthy: Program, case: Case) -> Items:
     yield "gradients that are not 0 after a step", open_gradients, 0
     yield "Values left on the tape after a step", left, 0
     for count in (1, 2, 3):
-        healthy_model, losses = after(healthy, count)
-        expected = numbers_of(healthy, healthy_model)
+        model, losses = recalled(healthy, (case, "steps", count), lambda: after(healthy, count))
+        expected = numbers_of(healthy, model)
         ask = once(lambda: after(patient, count))
         yield f"loss at step {count}", lambda: ask()[1][-1], losses[-1]
         for name in expected:
@@ -689,7 +700,7 @@ def check_golden_run(patient: Program, healthy: Program, case: Case) -> Items:
         return gc.isenabled()
 
     own = once(lambda: ask(patient))
-    losses, numbers = ask(healthy)
+    losses, numbers = recalled(healthy, (case, "golden run"), lambda: ask(healthy))
     yield "losses", lambda: list(own()[0]), losses, PRINTED
     for name in numbers:
         yield f"{name} at the end", lambda: own()[1][name], numbers[name], PRINTED
@@ -716,22 +727,25 @@ def check_sampling(patient: Program, healthy: Program, case: Case) -> Items:
         ask(patient, seeds=[0])
         return patient.left_over()
 
-    expected = ask(healthy, seeds=range(12), scale=0.0)
+    def right(**options):
+        return recalled(healthy, (case, "samples", repr(options)), lambda: ask(healthy, **options))
+
+    expected = right(seeds=range(12), scale=0.0)
     even = once(lambda: ask(patient, seeds=range(12), scale=0.0))
     usual = once(lambda: ask(patient))
 
     def short(texts):
         return sum(len(text) < case.block_size for text in texts)
 
-    yield "samples", usual, ask(healthy)
-    yield "samples at a temperature of 0.1", lambda: ask(patient, 0.1), ask(healthy, 0.1)
-    yield "samples at a temperature of 3", lambda: ask(patient, 3.0), ask(healthy, 3.0)
+    yield "samples", usual, right()
+    yield "samples at a temperature of 0.1", lambda: ask(patient, 0.1), right(temperature=0.1)
+    yield "samples at a temperature of 3", lambda: ask(patient, 3.0), right(temperature=3.0)
     # With lm_head all zero every token is equally likely.
     yield "different samples of 12, all letters equally likely", lambda: len(set(even())), len(set(expected))
     yield "letters in the longest of 12 samples", lambda: max(map(len, even())), max(map(len, expected))
     yield "samples of 12 that end before the context is full", lambda: short(even()), short(expected)
     if case.block_size > 1:
-        yield "samples that begin with a prompt", lambda: ask(patient, prompt=[0]), ask(healthy, prompt=[0])
+        yield "samples that begin with a prompt", lambda: ask(patient, prompt=[0]), right(prompt=[0])
     yield "the same seed twice", lambda: ask(patient) == usual(), True
     yield "Values left on the tape after a sample", left, 0
 
@@ -744,19 +758,23 @@ def check_whole_program(patient: Program, healthy: Program, case: Case) -> Items
         names = os.path.join(folder, "names.txt")
         with open(names, "w", encoding="utf-8") as file:
             file.write("\n".join(["  " + case.docs[0] + "  ", "", *case.docs[1:]]) + "\n")
+        def right(arguments):
+            key = tuple(argument.replace(folder, "") for argument in arguments)
+            return recalled(healthy, (case, *key), lambda: healthy.main(arguments))
+
         run = [names, *sizes, "--samples=4"]
         alone = os.path.join(folder, "alone.txt")
         with open(alone, "w", encoding="utf-8") as file:
             file.write("ab\ncd\nef\ngh\nij\nkl\n")
         saved = os.path.join(folder, "model.json")
         kept = os.path.join(folder, "healthy.json")
-        yield "what it prints", lambda: patient.main([*run, "--steps=3"]), healthy.main([*run, "--steps=3"])
+        yield "what it prints", lambda: patient.main([*run, "--steps=3"]), right([*run, "--steps=3"])
         for seed in (case.seed, case.seed + 1):
             start = [*run, "--steps=1", f"--seed={seed}"]
-            yield f"what it prints with seed {seed}", lambda: patient.main(start), healthy.main(start)
+            yield f"what it prints with seed {seed}", lambda: patient.main(start), right(start)
         strangers = [alone, *sizes, "--steps=1", "--samples=1"]
         yield ("what it prints when each document has letters of its own",
-               lambda: patient.main(strangers), healthy.main(strangers))
+               lambda: patient.main(strangers), right(strangers))
         start = [*run, "--steps=1"]
         lines = once(lambda: patient.main(start))
         yield "the same arguments twice", lambda: patient.main(start) == lines(), True
@@ -771,7 +789,7 @@ def check_whole_program(patient: Program, healthy: Program, case: Case) -> Items
         with open(kept, encoding="utf-8") as file:
             yield "what it saves", checkpoint, json.load(file)
         onward = [names, f"--load={kept}", "--steps=2", "--samples=2"]
-        yield "what it prints with a loaded model", lambda: patient.main(onward), healthy.main(onward)
+        yield "what it prints with a loaded model", lambda: patient.main(onward), right(onward)
 
         def refuses(arguments):
             """Whether it ends before it takes a step or a sample."""

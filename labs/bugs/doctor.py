@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import shlex
 from difflib import SequenceMatcher
@@ -105,9 +106,11 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
     adapter, adapter_path, how = choose_adapter(path, tree, chosen)
     print(f"Examining {name} {how}\n")
     results = []
-    for result in examine_apart(text, os.path.abspath(path), adapter, os.path.abspath(adapter_path), limit):
-        results.append(result)
-        print(line_of(result), flush=True)
+    apart = examine_apart(text, os.path.abspath(path), adapter, os.path.abspath(adapter_path), limit)
+    with contextlib.closing(apart):  # the process must not outlive the doctor
+        for result in apart:
+            results.append(result)
+            print(line_of(result), flush=True)
     print()
     ill = [result for result in results if result.findings]
     if not ill:

@@ -13,7 +13,7 @@ import os
 import sys
 
 from labs.bugs.checks import Case, Finding, Result, describe, make_check
-from labs.bugs.patient import Program, connect, healthy_text, of_refactored
+from labs.bugs.patient import Program, connect, the_healthy
 
 MEMORY = 4 << 30  # bytes: what a program under examination may take, where the system can say so
 
@@ -71,7 +71,7 @@ def main() -> None:
     def answer(**fields):
         print(json.dumps(fields), file=answers, flush=True)
 
-    healthy = of_refactored(healthy_text())
+    healthy = the_healthy()
     sys.path.insert(0, os.path.dirname(os.path.abspath(request["path"])))
     answer(begins="loading")
     patient, result = load(request)

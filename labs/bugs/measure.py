@@ -13,7 +13,7 @@ from typing import Iterable, Iterator
 from labs.bugs.checks import CHECKS, Case, Result, make_check
 from labs.bugs.files import write_whole
 from labs.bugs.library import BUGS
-from labs.bugs.patient import healthy_text, of_refactored
+from labs.bugs.patient import of_refactored, the_healthy
 from labs.bugs.planting import plant
 from labs.bugs.ranking import MEASURED, Signature, signature
 from script_gpt_refactored import InputError
@@ -21,12 +21,11 @@ from script_gpt_refactored import InputError
 
 def examine(text: str, case: Case = Case()) -> list[Result]:
     """All checks on a program with the names of script_gpt_refactored.py, in this process: it must be one that ends."""
-    healthy = of_refactored(healthy_text())
     results = []
     with contextlib.redirect_stderr(io.StringIO()):
         for name in CHECKS:
             patient = of_refactored(text)  # anew, so that no check depends on the ones before it
-            results.append(make_check(name, patient, healthy, case))
+            results.append(make_check(name, patient, the_healthy(), case))
     return results
 
 
@@ -46,7 +45,7 @@ def golden_lines() -> list[str]:
         names = os.path.join(folder, "names.txt")
         with open(names, "w", encoding="utf-8") as file:
             file.write("\n".join(Case().docs) + "\n")
-        return of_refactored(healthy_text()).main([names, "--steps=3", "--samples=3"])
+        return the_healthy().main([names, "--steps=3", "--samples=3"])
 
 
 def check_golden(golden: Iterable[str]) -> None:

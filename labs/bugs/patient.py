@@ -54,6 +54,7 @@ def connect(text: str, path: str, adapter_text: str, adapter_path: str = "adapte
     """The adapter of the program with this text: the patient."""
     adapter = program(adapter_text, adapter_path)
     adapter.mine = program(shortened(text, getattr(adapter, "STOP_BEFORE", "")), path)
+    adapter.answers = {}  # what it answered, if it is the healthy one (see checks.recalled)
     adapter.request = {"text": text, "path": path, "adapter": adapter_text, "adapter_path": adapter_path}
     return adapter
 
@@ -98,6 +99,12 @@ def healthy_text() -> str:
     """The text of script_gpt_refactored.py: what the patients are compared with, and what the bugs are planted in."""
     with open(os.path.join(ROOT, "script_gpt_refactored.py"), encoding="utf-8") as file:
         return file.read()
+
+
+@functools.lru_cache(maxsize=1)
+def the_healthy() -> Program:
+    """The healthy program as a patient, one for the whole process."""
+    return of_refactored(healthy_text())
 
 
 def of_refactored(text: str) -> Program:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from labs.bugs.checks import CHECKS, Case, Finding, make_check
 from labs.bugs.library import Bug
-from labs.bugs.patient import ROOT, healthy_text, of_refactored, program
+from labs.bugs.patient import ROOT, healthy_text, of_refactored, program, the_healthy
 from labs.bugs.planting import plant
 
 SAMPLES = 8
@@ -89,10 +89,10 @@ def verdict(healthy: Course, ill: Course) -> str:
 
 def figure_that_is_off(bug: Bug) -> Finding | None:
     """The first number of the ill program that differs from what it should be."""
-    healthy, text = of_refactored(healthy_text()), plant(bug)
+    text = plant(bug)
     for name in CHECKS:
         with contextlib.redirect_stderr(io.StringIO()):
-            result = make_check(name, of_refactored(text), healthy, Case())
+            result = make_check(name, of_refactored(text), the_healthy(), Case())
         if result.findings:
             return result.findings[0]
     return None

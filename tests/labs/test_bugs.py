@@ -1,6 +1,7 @@
 """The bug library and the doctor. What takes long (all bugs, all mutants) runs with ALL_FIGURES=1 only."""
 import ast
 import concurrent.futures
+import contextlib
 import io
 import itertools
 import os
@@ -65,9 +66,11 @@ def run(*arguments, **options):
 
 def examine(text, path, adapter):
     """All checks on a program, in this process: what was found, and the names of the checks that could be made."""
-    healthy, results = patient.of_refactored(patient.healthy_text()), []
-    for name in checks.CHECKS:
-        results.append(checks.make_check(name, patient.connect(text, path, adapter), healthy, checks.Case()))
+    results = []
+    with contextlib.redirect_stderr(io.StringIO()):
+        for name in checks.CHECKS:
+            healthy, ill = patient.the_healthy(), patient.connect(text, path, adapter)
+            results.append(checks.make_check(name, ill, healthy, checks.Case()))
     return ranking.signature(results), [result.check for result in results if result.compared]
 
 

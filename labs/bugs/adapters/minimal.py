@@ -111,8 +111,8 @@ def sample(model, prompt, vocabulary, seed):
 
 
 def main(arguments):
-    """The lines that the whole program prints."""
+    """The lines that the whole program prints, up to where it refuses to go on, if it does."""
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         mine.main(arguments)
     return output.getvalue().splitlines()
