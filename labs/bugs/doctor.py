@@ -111,6 +111,8 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
         for result in apart:
             results.append(result)
             print(line_of(result), flush=True)
+    if any(result.absent for result in results):
+        print("\n  (no ...): not asked, for the file or its adapter does not have it")
     print()
     ill = [result for result in results if result.findings]
     if not ill:

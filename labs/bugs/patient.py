@@ -53,10 +53,22 @@ def compiled(text: str, path: str) -> types.CodeType:
 def connect(text: str, path: str, adapter_text: str, adapter_path: str = "adapter") -> Program:
     """The adapter of the program with this text: the patient."""
     adapter = program(adapter_text, adapter_path)
+    if "reset" not in vars(adapter):
+        adapter.reset = lambda: None
+    if "step" not in vars(adapter):
+        adapter.step = lambda *arguments: step_of_parts(adapter, *arguments)
     adapter.mine = program(shortened(text, getattr(adapter, "STOP_BEFORE", "")), path)
     adapter.answers = {}  # what it answered, if it is the healthy one (see checks.recalled)
     adapter.request = {"text": text, "path": path, "adapter": adapter_text, "adapter_path": adapter_path}
     return adapter
+
+
+def step_of_parts(patient: Program, model, optimizer, tokens: list[int], learning_rate: float) -> float:
+    """A training step of a patient that has loss and update, and no function for the whole."""
+    loss = patient.loss(model, tokens)
+    loss.backward()
+    patient.update(model, optimizer, learning_rate)
+    return loss.data
 
 
 def new_process(hash_seed: str = "random") -> subprocess.Popen:

@@ -363,6 +363,18 @@ def test_the_adapter_that_is_written_fits_a_gpt_with_the_names_it_guesses(capsys
     assert code == 0 and "through own_gpt_adapter.py" in output and "Not made: whole program" in output
 
 
+def test_an_adapter_may_be_as_short_as_the_program_allows():
+    """No reset, no step: the first is then nothing, the second is put together."""
+    adapter = patient.adapter_text("template")
+    start, stop = adapter.index("def reset"), adapter.index("def value")
+    short = adapter[:start] + adapter[stop : adapter.index("def train")]
+    found = patient.connect(patient_text("own_gpt"), os.path.join(HERE, "own_gpt.py"), short)
+    results = {name: checks.make_check(name, found, patient.the_healthy(), checks.Case())
+               for name in ("logits", "steps", "sampling")}
+    assert results["logits"].compared and results["steps"].compared and not results["sampling"].compared
+    assert not any(result.findings for result in results.values())
+
+
 def test_a_file_that_trains_as_it_is_run_is_cut_where_the_adapter_says(tmp_path):
     text = patient_text("own_gpt") + "for step in range(10**9):\n    pass\n"
     adapter = patient.adapter_text("template").replace('STOP_BEFORE = ""', 'STOP_BEFORE = "for step in"')

@@ -89,14 +89,6 @@ def update(model, optimizer, learning_rate):
     mine.adam_step(optimizer["weights"], optimizer["m"], optimizer["v"], optimizer["steps"], learning_rate)
 
 
-def step(model, optimizer, tokens, learning_rate):
-    """One whole training step, as in the loop of train. Returns the loss before it."""
-    before = mine.compute_loss(tokens, *model)
-    before.backward()
-    update(model, optimizer, learning_rate)
-    return before.data
-
-
 def train(model, documents):
     """Trains for num_steps steps. Returns the losses that are printed."""
     output = io.StringIO()

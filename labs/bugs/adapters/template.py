@@ -110,14 +110,6 @@ def update(model, optimizer, learning_rate):
     optimizer.step(learning_rate)
 
 
-def step(model, optimizer, tokens, learning_rate):
-    """One whole training step on one document. Returns its loss before the step, as a float."""
-    before = mine.loss(tokens)
-    before.backward()
-    update(model, optimizer, learning_rate)
-    return before.data
-
-
 def train(model, documents):
     """Trains for num_steps steps on documents of tokens. Returns the loss of each step."""
     return mine.train(documents)
