@@ -312,9 +312,12 @@ def test_the_doctor_names_the_first_number_both_values_the_bug_and_the_place(cap
 
 BAD_PROGRAMS = {
     # what it does: (text to replace, text in its place, what is said of it)
-    "never ends": ("    options = vars(arguments)\n", "    while True: pass\n", "no end within 1 seconds"),
+    "never ends": ("        unknown = sorted(", "        while True: pass\n        unknown = sorted(",
+                   "no end within 1 seconds"),
     "exits": ("    loss.backward()\n    optimizer", "    sys.exit(3)\n    optimizer", "SystemExit: 3"),
     "ends the process": ("    loss.backward()\n    optimizer", "    os._exit(3)\n    optimizer", "exit code 3"),
+    "speaks for the doctor": ("    minus_total = ", "    os.write(1, b'nonsense')\n    minus_total = ",
+                              "Nothing differs"),
     "prints when imported": ("from dataclasses", "print('hello')\nfrom dataclasses", "answer    hello"),
     "reads when imported": ("from dataclasses", "input('your name? ')\nfrom dataclasses", "EOFError"),
     "fails when imported": ("from dataclasses", "1 / 0\nfrom dataclasses", "ZeroDivisionError"),
@@ -327,7 +330,7 @@ BAD_PROGRAMS = {
 }
 
 
-SOON_SAID = ["never ends", "ends the process", "exits when imported", "reads when imported", "is not Python"]
+SOON_SAID = ["never ends", "ends the process", "speaks for the doctor", "exits when imported", "reads when imported", "is not Python"]
 
 
 @pytest.mark.parametrize("what", BAD_PROGRAMS if ALL else SOON_SAID)
@@ -339,7 +342,11 @@ def test_whatever_the_program_does_is_a_finding_and_not_the_end_of_the_doctor(ca
     ill.write_text(text.replace(old, new), encoding="utf-8")
     limit = ["--limit", 1] if "no end" in said else []
     code, output, errors = diagnosis(capsys, ill, *limit)
-    assert code == 1 and "FAILS" in output and said in output and errors == ""
+    assert said in output and errors == ""
+    assert code == int("FAILS" in output) == int(said != "Nothing differs")
+    if "imported" not in what and said != "it is not Python":
+        lines = [line for line in output.splitlines() if re.match(r"  .{14} (passes|FAILS)", line)]
+        assert [line[2:16].strip() for line in lines] == apart.CHECK_NAMES, "whatever happens in one, all are made"
 
 
 def test_what_is_not_typed_yet_is_left_out(capsys, tmp_path):
