@@ -233,8 +233,8 @@ BUGS = [
         group="vectors",
         right="[exponential / total for exponential",
         wrong="[exponential for exponential",
-        why="The derivative was taken of the sum and not of its logarithm. Adam does not care how long a gradient "
-            "is, so the error shows less than it should.",
+        why="The derivative was taken of the sum and not of its logarithm. The slopes then do not sum to 1, and the "
+            "gradient of the loss no longer points where the loss falls.",
         find="The slopes of logsumexp are softmax: they must sum to 1.",
     ),
     Bug(
@@ -243,8 +243,8 @@ BUGS = [
         group="vectors",
         right="(dot(x, x) / len(x) + epsilon) ** -0.5",
         wrong="(dot(x, x) / len(x)) ** -0.5 + epsilon",
-        why="A bracket in the wrong place. For ordinary vectors the result differs in the fifth digit; a vector of "
-            "zeros is divided by zero.",
+        why="A bracket in the wrong place. For ordinary vectors the result hardly differs; a vector of zeros is "
+            "divided by zero.",
         find="rmsnorm of a vector of zeros must be zeros.",
     ),
     Bug(
@@ -429,9 +429,10 @@ BUGS = [
         group="attention",
         right="        keys[layer].append(k)",
         wrong="        keys[0].append(k)",
-        why="Written while the model had one layer, where it is right. With two, the first layer reads the keys of "
-            "the second.",
-        find="Compare the logits of a model of two layers with a program you trust. One layer does not show it.",
+        why="Written while the model had one layer, where it is right. With two, the second layer finds no key in "
+            "its own cache, and softmax gets an empty list. (Where a cache is filled ahead there would be no error, "
+            "only a first layer that reads the keys of the second.)",
+        find="Run a model of two layers. One layer does not show it.",
         options=("--n-layer", "2"),
     ),
     Bug(
@@ -712,7 +713,8 @@ BUGS = [
         group="optimizer",
         right="m_hat / (sqrt(v_hat) + eps)\n",
         wrong="m_hat / (v_hat + eps)\n",
-        why="Then the step is the longer the smaller the gradient, and small gradients are the most common ones.",
+        why="Then the step is the longer the smaller the gradient is. With the root it would depend on the "
+            "gradient's sign and steadiness, and not on its size.",
         find="The first step must be as long as the learning rate whatever the gradient.",
     ),
     Bug(

@@ -84,7 +84,7 @@ def verdict(healthy: Course, ill: Course) -> str:
         return f"Yes, and the loss does not show it: {figures}{ended}"
     if learned < 0.25:
         return f"No, it hardly learns: {figures}{ended}"
-    return f"It learns, but worse: {figures}{ended}"
+    return f"It learns, but its loss stays higher: {figures}{ended}"
 
 
 def figure_that_is_off(bug: Bug) -> Finding | None:

@@ -426,7 +426,7 @@ def course(*losses, error=""):
 
 @pytest.mark.parametrize("ill, said", [
     (course(3.3, 2.5, 2.0, 2.0), "Yes, and the loss does not show it"),
-    (course(3.3, 2.5, 2.3, 2.3), "It learns, but worse"),
+    (course(3.3, 2.5, 2.3, 2.3), "It learns, but its loss stays higher"),
     (course(3.3, 3.2, 3.2, 3.2), "No, it hardly learns"),
     (course(3.3, 4.0, 5.0, 9.0), "No, it gets worse"),
     (course(3.3, 1.0, 0.1, 0.1), "better than the healthy one"),
