@@ -430,8 +430,7 @@ BUGS = [
         right="        keys[layer].append(k)",
         wrong="        keys[0].append(k)",
         why="Written while the model had one layer, where it is right. With two, the second layer finds no key in "
-            "its own cache, and softmax gets an empty list. (Where a cache is filled ahead there would be no error, "
-            "only a first layer that reads the keys of the second.)",
+            "its own cache, and softmax gets an empty list.",
         find="Run a model of two layers. One layer does not show it.",
         options=("--n-layer", "2"),
     ),
