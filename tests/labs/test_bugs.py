@@ -1,5 +1,4 @@
 """The bug library and the doctor. What takes long (all bugs, all mutants) runs with ALL_FIGURES=1 only."""
-import ast
 import concurrent.futures
 import contextlib
 import io
@@ -87,7 +86,6 @@ def test_there_are_at_least_thirty_bugs_each_with_a_name_of_its_own():
 def test_a_bug_is_a_patch_of_one_to_three_lines_that_applies_once(bug):
     healthy = patient.healthy_text()
     assert healthy.count(bug.right) == 1
-    ast.parse(planting.plant(bug))
     patch = planting.patch_of(bug)
     assert 1 <= max(len(patch.right), len(patch.wrong)) <= 3
     assert healthy.splitlines()[patch.line - 1 : patch.line - 1 + len(patch.right)] == patch.right
@@ -241,11 +239,11 @@ def test_the_bugs_planted_in_script_gpt_are_recognised():
     assert not ALL or first / len(some) > 0.98
 
 
+@pytest.mark.skipif(not ALL, reason="ALL_FIGURES is not set: no bug is planted in a GPT of one's own")
 def test_the_bugs_planted_in_a_gpt_of_ones_own_are_recognised():
     texts = planted("own_gpt", own_bugs.PATCHES)
     assert set(texts) == set(own_bugs.PATCHES) and len(texts) == 19
-    some = {name: texts[name] for name in few(texts, 1)}
-    first, missed = share_ranked_first(some, os.path.join(HERE, "own_gpt.py"), patient.adapter_text("template"))
+    first, missed = share_ranked_first(texts, os.path.join(HERE, "own_gpt.py"), patient.adapter_text("template"))
     # dot is made of * there, so this mistake reaches further than in the program that was measured; it comes second.
     assert missed in ([], ["slopes of * swapped"])
 
@@ -312,7 +310,7 @@ def test_the_doctor_names_the_first_number_both_values_the_bug_and_the_place(cap
 
 BAD_PROGRAMS = {
     # what it does: (text to replace, text in its place, what is said of it)
-    "never ends": ("        unknown = sorted(", "        while True: pass\n        unknown = sorted(",
+    "never ends": ("    minus_total = ", "    while x[0].data == 5.0: pass\n    minus_total = ",
                    "no end within 1 seconds"),
     "exits": ("    loss.backward()\n    optimizer", "    sys.exit(3)\n    optimizer", "SystemExit: 3"),
     "ends the process": ("    loss.backward()\n    optimizer", "    os._exit(3)\n    optimizer", "exit code 3"),
