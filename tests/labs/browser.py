@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = shutil.which(os.environ.get("CHROMIUM", ""))
 
 
 class Browser:

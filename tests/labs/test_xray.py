@@ -20,6 +20,25 @@ from labs import trace as tracing
 from labs import xray
 from labs.trace import without_letters
 
+QUESTIONS = {"why", "depth", "blame", "markdown", "json", "html", "compare", "tolerance"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def each_step_is_taken_once():
+    """Many tests ask other questions of the same step: it is remembered."""
+    take_step, taken = xray.take_step, {}
+
+    def remembered(options, load):
+        asked = {name: value for name, value in vars(options).items() if name not in QUESTIONS}
+        key = id(xray.gpt), load, repr(sorted(asked.items()))
+        if key not in taken:
+            taken[key] = take_step(options, load)
+        return taken[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xray, "take_step", remembered)
+        yield
+
 
 def ask(*arguments):
     """What the tool prints. It must succeed."""

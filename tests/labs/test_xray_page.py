@@ -10,7 +10,7 @@ from labs import xray, xray_page
 from labs.trace import formula_in_numbers, formula_of
 from labs.xray_page import page
 
-needs_browser = pytest.mark.skipif(browser.CHROMIUM is None, reason="needs Chromium: the page is not opened")
+needs_browser = pytest.mark.skipif(browser.CHROMIUM is None, reason="CHROMIUM names no browser: the page is not opened")
 
 
 def trace_of(*arguments):
