@@ -134,6 +134,8 @@ def false_equations(lines):
 
 @pytest.mark.parametrize("title", [title for title in SECTIONS if sessions(SECTIONS[title])])
 def test_the_sessions_of(title, monkeypatch):
+    if title == "Is 4,192 parameters much, or little?" and not os.environ.get("ALL_FIGURES"):
+        pytest.skip("ALL_FIGURES is not set: the four models of this session are not trained")
     monkeypatch.chdir(helpers.ROOT)
     text = sessions(SECTIONS[title])
     parts = doctest.DocTestParser().parse(text)
