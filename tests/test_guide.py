@@ -294,6 +294,13 @@ def mistakes():
     return {what: (first, mean) for what, first, mean in rows}
 
 
+def test_mistakes_named_from_the_library_are_there():
+    linked = re.findall(r"\(\[([^\]]+)\]\(labs/bugs/library\.py\)\)", GUIDE)
+    commands = re.findall(r'labs\.bugs (?:show|run) "([^"]+)"', GUIDE)
+    assert len(linked) > 30 and len(set(linked)) == len(linked) and commands
+    assert [name for name in linked + commands + [*mistakes()][1:] if name not in test_planted_bugs.BUGS] == []
+
+
 def losses_with(mistake):
     patch = test_planted_bugs.BUGS[mistake] if mistake != "no mistake" else ()
     return test_lecture.trained({"num_steps": 100}, patch)[1]
