@@ -52,7 +52,7 @@ def test_the_session_is_true():
 def test_every_option_it_shows_exists():
     shown = set(re.findall(r"(?<=[ `])--[a-z][a-z-]*", README))
     known = helpers.run("script_gpt_educational", "--help").stdout
-    for module in ("engines.train", "labs.xray"):
+    for module in ("engines.train", "labs.xray", "labs.bugs"):
         known += subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, encoding="utf-8",
                                 cwd=helpers.ROOT).stdout
     assert {"--save", "--load", "--pause", "--resume"} <= shown

@@ -8,10 +8,10 @@ import shlex
 from difflib import SequenceMatcher
 from typing import Callable, Sequence
 
+from engines.train import write_whole
 from labs.bugs.apart import examine_apart
 from labs.bugs.checks import CHECKS, Result
 from labs.bugs.drawing import code, labelled, number, paragraph, share
-from labs.bugs.files import write_whole
 from labs.bugs.library import BUGS
 from labs.bugs.measure import check_golden
 from labs.bugs.patient import adapter_text, guess_adapter
@@ -69,7 +69,8 @@ def write_adapter(path: str) -> None:
     target = adapter_path_of(path)
     if os.path.exists(target):
         raise InputError(f"{target} exists: edit it, or move it away first")
-    write_whole(target, adapter_text("template").replace("MY_GPT.py", os.path.basename(path)))
+    text = adapter_text("template").replace("MY_GPT.py", os.path.basename(path))
+    write_whole(target, lambda file: file.write(text))
     print(f"{target} is written. Fill in your names, and then: python -m labs.bugs diagnose {path}")
 
 

@@ -10,8 +10,8 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from typing import Iterable, Iterator
 
+from engines.train import write_whole
 from labs.bugs.checks import CHECKS, Case, Result, make_check
-from labs.bugs.files import write_whole
 from labs.bugs.library import BUGS
 from labs.bugs.patient import of_refactored, the_healthy
 from labs.bugs.planting import plant
@@ -67,4 +67,4 @@ def write_measured() -> None:
         bugs.append(f"{json.dumps(name)}: {json.dumps(found)}")
         print(f"{len(bugs):3d} / {len(BUGS)} {name}: {len(found)} checks fail", file=sys.stderr)
     text = f'{{"golden": {json.dumps(golden_lines())},\n"bugs": {{\n' + ",\n".join(bugs) + "\n}}\n"
-    write_whole(MEASURED, text)
+    write_whole(MEASURED, lambda file: file.write(text))

@@ -5,8 +5,8 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
+from engines.train import write_whole
 from labs.bugs.drawing import PLAIN, chart, number
-from labs.bugs.files import write_whole
 from labs.bugs.library import BUGS, GROUPS, Bug
 from labs.bugs.planting import patch_of
 from labs.bugs.ranking import load_measured
@@ -31,7 +31,7 @@ def write_report(path: str, names: str, steps: int | None) -> None:
         for count, (bug, (healthy, ill, finding)) in enumerate(zip(BUGS, measured), start=1):
             sections[bug.name] = section(bug, healthy, ill, finding, names, steps)
             print(f"{count:3d} / {len(BUGS)} {bug.name}", file=sys.stderr, flush=True)
-    write_whole(path, "\n".join(page(sections)))
+    write_whole(path, lambda file: file.write("\n".join(page(sections))))
 
 
 def page(sections: dict[str, list[str]]) -> list[str]:

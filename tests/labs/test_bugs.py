@@ -35,6 +35,8 @@ from script_gpt_refactored import InputError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL = bool(os.environ.get("ALL_FIGURES"))
+with open(os.path.join(helpers.ROOT, "README.md"), encoding="utf-8") as file:
+    README = " ".join(file.read().split())
 BY_NAME = {bug.name: bug for bug in library.BUGS}
 MEASURED = ranking.load_measured()
 CASES = [
@@ -76,6 +78,22 @@ def examine(text, path, adapter):
 # ======================================================================================================================
 # The library
 # ======================================================================================================================
+
+
+def test_the_readme_counts_the_bugs_and_the_checks():
+    assert f"There are {len(library.BUGS)} of them here" in README
+    assert f"The doctor makes {len(checks.CHECKS)} checks" in README
+
+
+def test_the_diagnosis_in_the_readme_is_the_doctors(capsys, tmp_path):
+    text = helpers.source("script_gpt")
+    assert text.count("child.grad +=") == 1
+    (tmp_path / "my_gpt.py").write_text(text.replace("child.grad +=", "child.grad ="), encoding="utf-8")
+    _, output, _ = diagnosis(capsys, tmp_path / "my_gpt.py")
+    with open(os.path.join(helpers.ROOT, "README.md"), encoding="utf-8") as file:
+        shown = re.search(r"```\n(  loading  .*?)```", file.read(), re.DOTALL)[1]
+    for part in shown.split("  ...\n"):
+        assert part.strip("\n") in output
 
 
 def test_there_are_at_least_thirty_bugs_each_with_a_name_of_its_own():
@@ -236,7 +254,7 @@ def test_the_bugs_planted_in_script_gpt_are_recognised():
     first, missed = share_ranked_first(some, path, patient.adapter_text("minimal"))
     # The counter of Adam's steps stands in train there, and in the optimizer of the program that was measured.
     assert missed in ([], ["the step never counted"])
-    assert not ALL or first / len(some) > 0.98
+    assert not ALL or f"names {first} of {len(some)} first" in README
 
 
 @pytest.mark.skipif(not ALL, reason="ALL_FIGURES is not set: no bug is planted in a GPT of one's own")
@@ -245,7 +263,7 @@ def test_the_bugs_planted_in_a_gpt_of_ones_own_are_recognised():
     assert set(texts) == set(own_bugs.PATCHES) and len(texts) == 19
     first, missed = share_ranked_first(texts, os.path.join(HERE, "own_gpt.py"), patient.adapter_text("template"))
     # dot is made of * there, so this mistake reaches further than in the program that was measured; it comes second.
-    assert missed in ([], ["slopes of * swapped"])
+    assert missed == ["slopes of * swapped"] and f"in a GPT of another make, {first} of {len(texts)}." in README
 
 
 # ======================================================================================================================
