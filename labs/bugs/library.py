@@ -86,7 +86,7 @@ BUGS = [
         right="for token_id, character in enumerate(vocabulary)}",
         wrong="for token_id, character in enumerate(vocabulary, start=1)}",
         why="Counting from 1 is a habit of people. Here the last letter falls onto BOS, so each z ends a name, and "
-            "row 0 of the embedding is never used.",
+            "row 0 of the embedding is never trained.",
         find="Encode a word and decode it: the same word must come back. Look at the ids of the first and the last "
              "letter.",
     ),
@@ -110,7 +110,7 @@ BUGS = [
         right="return self + -other",
         wrong="return self + other",
         why="The operators are written one after the other by copying, and one stays as it was copied. Here the loss "
-            "becomes logsumexp plus the logit, which is smallest when the right answer is the least likely one.",
+            "becomes logsumexp plus the logit, which falls without limit as all logits fall.",
         find="Compute 6 - (-4) with Values. Each operator has an answer you know.",
     ),
     Bug(
@@ -121,7 +121,7 @@ BUGS = [
         wrong="def __neg__(self) -> Value:\n        return self * 1.0",
         why="Subtraction is said in terms of negation, so one lost sign reaches everything that subtracts: softmax "
             "and the loss.",
-        find="Compute -a and look at its value and its slope, which are both to be negative.",
+        find="-a at a = 3 is -3, and its slope is -1.",
     ),
     Bug(
         name="slopes of * swapped",
@@ -140,7 +140,7 @@ BUGS = [
         right="exponent * math.pow(self.data, exponent - 1)",
         wrong="exponent * math.pow(self.data, exponent)",
         why="Half of the rule was remembered. At a = 1 the two agree, so a test at 1 does not see it; and rmsnorm, "
-            "which uses the power, works on numbers whose mean square is often near 1.",
+            "which uses the power, two times of three meets a mean square near 1.",
         find="Compare the slope of a ** 3 with central differences at a = 2, not at 1.",
     ),
     Bug(
@@ -179,7 +179,7 @@ BUGS = [
         group="autograd",
         right="for node in reversed(Value.tape):  #",
         wrong="for node in Value.tape:  #",
-        why="Without `reversed` every node passes on its gradient before it has received any.",
+        why="Without `reversed` every node but the loss passes on its gradient before it has received any.",
         find="After one backward, count the parameters whose gradient is not 0.",
     ),
     Bug(
@@ -226,6 +226,7 @@ BUGS = [
         why="The formula in the books does not have it. It works until a score passes 709, where math.exp raises "
             "OverflowError (arrays give infinity, and then NaN).",
         find="softmax of (1000, 0) must be (1, 0), and softmax of (-1000, -1000) must be (1/2, 1/2).",
+        options=("--temperature", "0.001"),
     ),
     Bug(
         name="slopes of logsumexp not divided",
@@ -233,8 +234,8 @@ BUGS = [
         group="vectors",
         right="[exponential / total for exponential",
         wrong="[exponential for exponential",
-        why="The derivative was taken of the sum and not of its logarithm. The slopes then do not sum to 1, and the "
-            "gradient of the loss no longer points where the loss falls.",
+        why="The derivative was taken of the sum and not of its logarithm. The slopes then do not sum to 1: the wrong "
+            "letters are pushed down too hard, and the right one is not pulled up once it is likely.",
         find="The slopes of logsumexp are softmax: they must sum to 1.",
     ),
     Bug(
@@ -309,7 +310,7 @@ BUGS = [
         wrong="x = list(token_embedding)",
         why="The line was forgotten. Attention itself sees a set of tokens without order, so the model knows which "
             "letters came before, but not where.",
-        find="The gradient of wpe must not be 0. The same token at two positions must give different logits.",
+        find="The gradient of wpe must not be 0. Feed one token again and again: its logits must change.",
     ),
     Bug(
         name="every position the same",
@@ -328,8 +329,7 @@ BUGS = [
         wrong='state_dict["wpe"][(position + 1) % config.block_size]',
         why="The position was taken after it had been counted up, and an index error at the end was cured with a "
             "remainder. A model trained so works as well as the right one, until its weights meet another program.",
-        find="Compare the logits with a program you trust on the same weights. Which row of wpe gets the first "
-             "gradient?",
+        find="Compare the logits with a program you trust on the same weights. Row 0 of wpe must get a gradient.",
     ),
     Bug(
         name="no first norm",
@@ -339,7 +339,7 @@ BUGS = [
         wrong="\n    for layer",
         why="A line was left out. The blocks normalise their own input, so nothing breaks; but the residual stream "
             "starts small, and what the layers add weighs more than it should.",
-        find="Print the mean square of x before the first layer: it must be 1.",
+        find="Print the mean square of x before the first layer: it must be nearly 1.",
     ),
     # ------------------------------------------------------------------------------------------------------------------
     # Attention
@@ -350,7 +350,7 @@ BUGS = [
         group="attention",
         right="        normed = rmsnorm(x)  # [n_embd]\n        q",
         wrong="        normed = x\n        q",
-        why="In the first layer x has just been normalised, so nothing can be seen there. In deeper layers the "
+        why="In the first layer x has just been normalised, so almost nothing can be seen there. In deeper layers the "
             "stream has grown, and the scores grow with it.",
         find="Compare the logits of a model of two layers with a program you trust.",
         options=("--n-layer", "2"),
@@ -373,8 +373,8 @@ BUGS = [
         group="attention",
         right='q = linear(normed, state_dict[f"layer{layer}.attn_wq"])',
         wrong='q = linear(normed, state_dict[f"layer{layer}.attn_wk"])',
-        why="Three lines that differ in one letter, made by copying. The scores become symmetric, each token likes "
-            "itself best, and attn_wq is never used.",
+        why="Three lines that differ in one letter, made by copying. What one position thinks of another is then what "
+            "the other thinks of it, and attn_wq is never used.",
         find="The gradient of attn_wq is 0 everywhere.",
     ),
     Bug(
@@ -397,7 +397,7 @@ BUGS = [
               "            v_head = [value[head_slice] for value in values[layer][:-1] or values[layer]]",
         why="The scores are computed before the token's own key and value are appended, and the empty cache at "
             "position 0 is treated as a special case.",
-        find="Change the value of the last token only (its row of wte): attention's output there must change.",
+        find="At the second position a head must have two weights.",
     ),
     Bug(
         name="mask reversed",
@@ -487,11 +487,11 @@ BUGS = [
     ),
     Bug(
         name="scores divided by head_dim",
-        title="the scores are divided by head_dim, twice its root",
+        title="the scores are divided by head_dim, not by its root",
         group="attention",
         right="config.head_dim**0.5 for",
         wrong="config.head_dim for",
-        why="The root was forgotten, or taken once in the query and once more in the score.",
+        why="The root was forgotten, or the division was made in the query and again in the score.",
         find="Compare the logits with a program you trust on the same weights.",
     ),
     # ------------------------------------------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ BUGS = [
         wrong="x = attn_proj",
         why="The output of a block looks like the thing to pass on. Without the sum the token itself is lost but for "
             "what attention carries over, and the gradient has no direct way back.",
-        find="With attn_wo all zero, the layer must hand its input through.",
+        find="With attn_wo all zero, the logits must still depend on the token.",
     ),
     Bug(
         name="no residual around the MLP",
@@ -617,7 +617,7 @@ BUGS = [
         wrong="return losses[-1]",
         why="It is what a classifier of whole texts does. Here each position is a question, and the last one is "
             "always answered by BOS: that is all the model learns.",
-        find="The loss falls to almost 0 and every name is empty. Which rows of lm_head have a gradient?",
+        find="The loss falls to almost 0 and every name is empty. Count the losses in the mean: emma has five.",
     ),
     Bug(
         name="sum of losses for their mean",
@@ -761,7 +761,7 @@ BUGS = [
         group="optimizer",
         right="parameter.data -= learning_rate",
         wrong="parameter.data += learning_rate",
-        why="A sign: plus where minus should be. Every step makes the loss as large as it can.",
+        why="A sign: plus where minus should be. Every step makes the loss larger.",
         find="The loss after one small step on the same document must be lower.",
     ),
     Bug(
@@ -776,13 +776,13 @@ BUGS = [
     ),
     Bug(
         name="embeddings not trained",
-        title="the optimizer is given only the matrices of the layers",
+        title="the optimizer is given only the matrices of the layers, not the embeddings and not lm_head",
         group="optimizer",
         right="for matrix in state_dict.values() for row in matrix for weight in row]\n        self.config",
         wrong='for name in state_dict if name[:5] == "layer" for row in state_dict[name]\n'
               "                           for weight in row]\n        self.config",
-        why="The list of parameters was written before the embeddings were. The layers do what they can on random "
-            "vectors.",
+        why="The list of parameters was written before the embeddings and lm_head were. The layers do what they can "
+            "between random vectors.",
         find="Which parameters have changed after a step? Every group must.",
     ),
     # ------------------------------------------------------------------------------------------------------------------
@@ -904,6 +904,7 @@ BUGS = [
         wrong="    for position in range(config.block_size - 1):\n        logits",
         why="One was taken away for the BOS at the beginning, which is already counted.",
         find="Sample from a model that never ends: a name must have block_size letters.",
+        options=("--temperature", "5"),
     ),
     Bug(
         name="the context limit forgotten",
@@ -914,6 +915,7 @@ BUGS = [
         why="A well trained model ends its names early, so the limit seems not to be needed. The first long one asks "
             "for a position that has no embedding.",
         find="Sample from a model that never ends: it must stop after block_size letters, without an error.",
+        options=("--temperature", "5"),
     ),
     Bug(
         name="the context wraps round",
@@ -923,8 +925,9 @@ BUGS = [
               "        logits = gpt_forward(tokens[position], position, keys,",
         wrong="    for position in range(4 * config.block_size):\n"
               "        logits = gpt_forward(tokens[position], position % config.block_size, keys,",
-        why="An index error was cured with a remainder. The cache goes on growing, with two tokens at each position.",
+        why="An index error was cured with a remainder. The cache goes on growing, with several tokens at a position.",
         find="Sample from a model that never ends: it must stop after block_size letters.",
+        options=("--temperature", "5"),
     ),
     Bug(
         name="sampling at position 0",

@@ -5,31 +5,43 @@ import contextlib
 import functools
 import io
 import os
+import random
 import statistics
 from dataclasses import dataclass
 
-from labs.bugs.checks import CHECKS, Case, Finding, make_check
+import script_gpt_refactored as gpt
+from labs.bugs.checks import CHECKS, Case, Finding, data, make_check, plain_logsumexp
 from labs.bugs.library import Bug
-from labs.bugs.patient import ROOT, healthy_text, of_refactored, program, the_healthy
+from labs.bugs.patient import ROOT, Program, healthy_text, of_refactored, program, the_healthy
 from labs.bugs.planting import plant
 
 SAMPLES = 8
+JUDGES = 40  # documents on which it is measured what a program has learned
 CLOSE = 0.04  # nats: two runs whose last losses differ by less than this cannot be told apart by eye
 
 
 @dataclass(frozen=True)
 class Course:
-    """A training run: the loss of each step in nats, the samples after it, and the error it ended with, or ""."""
+    """A training run: the loss of each step in nats as the program printed it, the samples after it, the error it ended
+    with, or "", and the mean loss of what it predicts in the end as the healthy program counts it (see judge)."""
 
     losses: list[float]
     samples: list[str]
     error: str
+    judged: float | None = None
 
 
 def course_of(text: str, arguments: list[str]) -> Course:
     """Runs the program with this text as from its command line."""
     module = program(text, os.path.join(ROOT, "script_gpt_refactored.py"))
     module.catch_interrupts = list  # Ctrl-C is to end the lab, not only the training
+    learned, train = [], module.train
+
+    def train_and_keep(documents, state_dict, *rest):
+        learned.append(state_dict)
+        return train(documents, state_dict, *rest)
+
+    module.train = train_and_keep
     output, errors = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -41,7 +53,32 @@ def course_of(text: str, arguments: list[str]) -> Course:
     lines = output.getvalue().splitlines()
     return Course([float(line.split()[-1]) for line in lines if line.startswith("step")],
                   [line.split(":", 1)[1].strip() for line in lines if line.startswith("sample")],
-                  errors.getvalue().strip())
+                  errors.getvalue().strip(), judge(module, learned[0], arguments) if learned else None)
+
+
+def judge(module: Program, state_dict: dict, arguments: list[str]) -> float | None:
+    """The mean loss of what the program predicts for some documents, counted as it should be; None if it cannot say.
+
+    The model and the numbers of the letters are the program's own, for with these it learned; the cross-entropy, the
+    answers and an empty cache for each document are those of the healthy program.
+    """
+    options = gpt.parse_arguments(arguments)
+    docs = gpt.load_dataset(options.names)
+    sizes = {name: getattr(options, name) for name in ("n_layer", "n_embd", "n_head", "block_size") if name in options}
+    losses = []
+    try:
+        config, tokenizer = module.GPTConfig(**sizes), module.Tokenizer("".join(sorted(set("".join(docs)))))
+        for doc in random.Random(0).sample(docs, min(JUDGES, len(docs))):
+            tokens = [tokenizer.bos, *(tokenizer.token_ids[letter] for letter in doc), tokenizer.bos]
+            keys, values = module.empty_cache(config), module.empty_cache(config)
+            losses.append([])
+            for position, (token, answer) in enumerate(list(zip(tokens, tokens[1:]))[: config.block_size]):
+                logits = data(module.gpt_forward(token, position, keys, values, state_dict, config))
+                losses[-1].append(plain_logsumexp(logits) - logits[answer])
+            module.Value.tape.clear()
+    except Exception:  # it is ill: some bugs leave nothing to ask
+        return None
+    return statistics.fmean(map(statistics.fmean, losses))
 
 
 def arguments_of(bug: Bug, steps: int | None, seed: int, names: str) -> list[str]:
@@ -67,24 +104,31 @@ def last_mean(losses: list[float]) -> float:
 
 
 def verdict(healthy: Course, ill: Course) -> str:
-    """Does training still work? One sentence, from the two runs alone."""
+    """Does training still work? Judged by what it predicts in the end, where that can be had: an ill program may count
+    its own loss wrongly."""
     if not ill.losses:
         return f"It does not even begin: {ill.error or 'no step was taken'}."
     ended = f" Then it fails: {ill.error}." if ill.error else ""
     if len(ill.losses) < len(healthy.losses):
         return f"It stops after {len(ill.losses)} steps." + ended
-    right, wrong = last_mean(healthy.losses), last_mean(ill.losses)
-    figures = f"the last quarter has a mean loss of {wrong:.2f} nats, healthy {right:.2f}."
-    learned = (ill.losses[0] - wrong) / max(1e-9, healthy.losses[0] - right)
-    if wrong > max(ill.losses[0], healthy.losses[0]) + CLOSE:
+    own_right, own_wrong = last_mean(healthy.losses), last_mean(ill.losses)
+    own = f"the mean of the last quarter is {own_wrong:.4g} nats, the healthy one's {own_right:.4g}"
+    right, wrong, first = own_right, own_wrong, ill.losses[0]
+    figures = f"{own}."
+    if healthy.judged is not None and ill.judged is not None:
+        right, wrong, first = healthy.judged, ill.judged, healthy.losses[0]
+        figures = (f"what it predicts for {JUDGES} names has a mean loss of {wrong:.4g} nats, the healthy one's "
+                   f"{right:.4g}.")
+        if abs((own_wrong - own_right) - (wrong - right)) >= 2 * CLOSE:
+            figures += f" Its own losses say another thing: {own}."
+    hidden = abs(own_wrong - own_right) < CLOSE
+    if wrong > first + CLOSE:
         return f"No, it gets worse: {figures}{ended}"
-    if wrong < right - CLOSE:
-        return f"It looks better than the healthy one, which is a symptom too: {figures}{ended}"
-    if wrong < right + CLOSE:
-        return f"Yes, and the loss does not show it: {figures}{ended}"
-    if learned < 0.25:
+    if first - wrong < 0.25 * (first - right):
         return f"No, it hardly learns: {figures}{ended}"
-    return f"It learns, but its loss stays higher: {figures}{ended}"
+    if wrong > right + CLOSE:
+        return f"It learns, but worse{', and its own loss does not show it' * hidden}: {figures}{ended}"
+    return f"Yes{', and the loss does not show it' * hidden}: {figures}{ended}"
 
 
 def figure_that_is_off(bug: Bug) -> Finding | None:

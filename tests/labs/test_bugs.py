@@ -436,20 +436,32 @@ def test_run_draws_in_plain_ascii_where_nothing_else_can_be_shown(few_names):
     assert plain.returncode == 0 and plain.stdout.isascii() and "o healthy   x ill" in plain.stdout
 
 
-def course(*losses, error=""):
-    return training.Course(list(losses), [], error)
+def course(*losses, error="", judged=None):
+    return training.Course(list(losses), [], error, judged)
 
 
 @pytest.mark.parametrize("ill, said", [
     (course(3.3, 2.5, 2.0, 2.0), "Yes, and the loss does not show it"),
-    (course(3.3, 2.5, 2.3, 2.3), "It learns, but its loss stays higher"),
+    (course(3.3, 2.5, 2.3, 2.3), "It learns, but worse"),
     (course(3.3, 3.2, 3.2, 3.2), "No, it hardly learns"),
     (course(3.3, 4.0, 5.0, 9.0), "No, it gets worse"),
-    (course(3.3, 1.0, 0.1, 0.1), "better than the healthy one"),
+    (course(3.3, 2.5, 2.0, 2.0, judged=2.2), "It learns, but worse, and its own loss does not show it"),
+    (course(4.7, 3.6, 2.9, 2.9, judged=2.1), "Yes: what it predicts"),
+    (course(3.3, 1.0, 0.1, 0.1, judged=9.0), "No, it gets worse"),
+    (course(3.3, 1.0, 0.1, 0.1, judged=9.0), "Its own losses say another thing"),
     (course(3.3, 3.0, error="OverflowError: x"), "It stops after 2 steps. Then it fails: OverflowError: x"),
     (course(error="ValueError: y"), "It does not even begin: ValueError: y")])
 def test_whether_training_still_works(ill, said):
-    assert said in training.verdict(course(3.3, 2.5, 2.0, 2.0), ill)
+    assert said in training.verdict(course(3.3, 2.5, 2.0, 2.0, judged=2.1), ill)
+
+
+def test_what_was_learned_is_judged_alike_however_the_program_counts(few_names):
+    arguments = [str(few_names), "--steps=8", "--samples=1"]
+    healthy = training.healthy_course(tuple(arguments))
+    for name in ("logarithm to base 2", "mean taken twice"):  # Adam does not care how long the gradients are
+        ill = training.course_of(planting.plant(BY_NAME[name]), arguments)
+        assert ill.judged == pytest.approx(healthy.judged, abs=0.02)
+        assert abs(ill.losses[0] - healthy.losses[0]) > 0.5
 
 
 def test_a_chart_of_two_curves():
