@@ -14,7 +14,8 @@ from labs.bugs.checks import CHECKS, Finding, Result
 from labs.bugs.patient import new_process
 
 LIMIT = 15.0  # seconds for a check
-AFTER_A_HANG = 1.5  # seconds for each of those that follow one that did not end
+AFTER_A_HANG = 8.0  # seconds for each of those that follow one that did not end
+HANGS = 2  # so many, and the rest is not made: who asked is waiting
 CHECK_NAMES = ["loading", *CHECKS]
 
 
@@ -25,8 +26,8 @@ def examine_apart(text: str, path: str, adapter: str, adapter_path: str, limit: 
     """
     request = {"text": text, "path": path, "adapter": adapter, "adapter_path": adapter_path}
     rest = list(CHECKS)
-    loaded_before, loading_limit = False, limit
-    while rest:
+    loaded_before, loading_limit, hangs = False, limit, 0
+    while rest and hangs < HANGS:
         process, lines = start({**request, "checks": rest})
         current, deadline = "loading", time.monotonic() + loading_limit
         try:
@@ -54,6 +55,7 @@ def examine_apart(text: str, path: str, adapter: str, adapter_path: str, limit: 
         if current == "loading":
             return
         rest = rest[rest.index(current) + 1 :]
+        hangs += hung
         limit = min(limit, AFTER_A_HANG) if hung else limit
 
 
@@ -91,6 +93,10 @@ def result_of(line: dict) -> Result:
 
 def stop(process: subprocess.Popen) -> None:
     """Ends the process, and whatever it started."""
+    try:
+        process.wait(timeout=0.2)  # one that ends by itself is to tell how
+    except subprocess.TimeoutExpired:
+        pass
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (OSError, AttributeError):  # it has ended, or this system has no process groups

@@ -81,7 +81,7 @@ def choose_adapter(path: str, tree: ast.Module | None, chosen: str | None) -> tu
         text = read(beside)
         try:
             ast.parse(text)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             raise InputError(f"the adapter {beside} is not Python ({error}): mend it") from error
         return text, beside, f"through {os.path.basename(beside)}"
     kind = guess_adapter(tree) if tree is not None else "refactored"
@@ -98,8 +98,8 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
     check_golden(measured["golden"])
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        print(f"Examining {name}\n\n  loading         FAILS\n")
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        print(f"Examining {name}\n\n  loading        FAILS\n")
         print(labelled("answer", f"it is not Python: {getattr(error, 'msg', error)}"))
         line = getattr(error, "lineno", None) or 1
         print(labelled("look at", f"line {line} of {name}, and the one above it"))
@@ -116,8 +116,13 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
         print("\n  (no ...): not asked, for the file or its adapter does not have it")
     print()
     ill = [result for result in results if result.findings]
+    made = [result for result in results if result.check in CHECKS and result.compared]
     if not ill:
         print(healthy_words(results))
+        if len(made) < len(CHECKS) / 4:
+            print(paragraph("That is hardly an examination: tell the doctor your names in an adapter, which "
+                            f"python -m labs.bugs adapter {path} writes.", ""))
+            return 1
         return 0
     print_first_finding(ill[0])
     print_candidates(results, measured["bugs"], lambda patch: place_in(text.splitlines(), tree, name, patch))
@@ -129,7 +134,8 @@ def line_of(result: Result) -> str:
     count = f"{result.compared:4d} question{'s' * (result.compared != 1)}"
     absent = f"  (no {shorter(', '.join(result.absent), 25)})" if result.absent else ""
     if result.findings:
-        return f"  {result.check:<14} FAILS   {len(result.findings):4d} of {result.compared} answers differ{absent}"
+        asked = max(result.compared, len(result.findings))
+        return f"  {result.check:<14} FAILS   {len(result.findings):4d} of {asked} answers differ{absent}"
     if not result.compared:
         return f"  {result.check:<14} not made{absent}"
     return f"  {result.check:<14} passes  {count}{absent}"
@@ -142,7 +148,8 @@ def shorter(text: str, width: int) -> str:
 def healthy_words(results: Sequence[Result]) -> str:
     made = [result for result in results if result.compared]
     missing = [result.check for result in results if not result.compared]
-    words = f"Nothing differs: {sum(result.compared for result in made)} questions in {len(made)} checks."
+    asked, count = sum(result.compared for result in made), len(made)
+    words = f"Nothing differs: {asked} question{'s' * (asked != 1)} in {count} check{'s' * (count != 1)}."
     return paragraph(words + (f" Not made: {', '.join(missing)}." if missing else ""), "")
 
 

@@ -1,7 +1,7 @@
 """Makes the checks on one program, in a process of its own: the doctor starts it and reads one JSON object a line.
 
-The request comes on standard input: the program's text and path, its adapter, and either `checks` (names), perhaps with
-a `case`, or `main` (arguments). The program examined may print, read, exit or fail as it likes: its output goes
+The request comes on standard input: the program's text and path, its adapter, and either `checks` (names) or `main`
+(arguments). The program examined may print, read, exit or fail as it likes: its output goes
 nowhere, there is nothing to read, and the answers have a channel of their own.
 """
 from __future__ import annotations
@@ -40,8 +40,6 @@ def load(request: dict) -> tuple[Program | None, Result]:
     patient, sys.stdout = None, FirstWords()
     try:
         patient = connect(request["text"], request["path"], request["adapter"], request["adapter_path"])
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # whatever the program does when it is run, sys.exit too
         find("running the file as a module", describe(error, request["path"]), "no error")
     if sys.stdout.text:
@@ -79,12 +77,14 @@ def main() -> None:
         answer(lines=patient.main(request["main"]))
         return
     answer(**dataclasses.asdict(result), loaded=patient is not None)
-    case = Case(**{**request["case"], "docs": tuple(request["case"]["docs"])}) if "case" in request else Case()
     for name in request["checks"] if patient is not None else ():
         answer(begins=name)
         patient, _ = load(request)  # anew, so that no check depends on the ones before it
-        answer(**dataclasses.asdict(make_check(name, patient, healthy, case)))
+        answer(**dataclasses.asdict(make_check(name, patient, healthy, Case())))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        os._exit(0)  # a thread of the program examined is not waited for

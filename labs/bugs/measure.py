@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 import io
 import json
 import os
@@ -11,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Iterable, Iterator
 
 from engines.train import write_whole
+from labs.bugs import checks
 from labs.bugs.checks import CHECKS, Case, Result, make_check
 from labs.bugs.library import BUGS
 from labs.bugs.patient import of_refactored, the_healthy
@@ -60,11 +63,19 @@ def check_golden(golden: Iterable[str]) -> None:
                              f"{now!r} where it printed {then!r}. Put it back, and examine a copy")
 
 
+def digest() -> str:
+    """A fingerprint of all that the measurement depends on: the healthy program, the patches, the checks."""
+    parts = [the_healthy().request["text"], the_healthy().request["adapter"], inspect.getsource(checks)]
+    parts += [f"{bug.name}{bug.right}{bug.wrong}" for bug in BUGS]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
 def write_measured() -> None:
     """Measures everything and writes measured.json, a bug a line."""
     bugs = []
     for name, found in measure_all():
         bugs.append(f"{json.dumps(name)}: {json.dumps(found)}")
         print(f"{len(bugs):3d} / {len(BUGS)} {name}: {len(found)} checks fail", file=sys.stderr)
-    text = f'{{"golden": {json.dumps(golden_lines())},\n"bugs": {{\n' + ",\n".join(bugs) + "\n}}\n"
+    head = f'{{"digest": "{digest()}",\n"golden": {json.dumps(golden_lines())},\n"bugs": {{\n'
+    text = head + ",\n".join(bugs) + "\n}}\n"
     write_whole(MEASURED, lambda file: file.write(text))

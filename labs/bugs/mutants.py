@@ -29,7 +29,7 @@ OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.
 ALIKE = [{"q", "k", "v"}, {"keys", "values"}, {"x", "normed"}, {"m", "v"}, {"m_hat", "v_hat"}, {"beta1", "beta2"},
          {"bias1", "bias2"}, {"new1", "new2"}, {"token_embedding", "position_embedding"}, {"attn_out", "attn_proj"}]
 COMMUTES = "a sum, a product or a minimum of two is the same the other way round"
-NOTHING_TO_PASS = "what has no children, or a gradient of 0, passes nothing on: it only takes time"
+NOTHING_TO_PASS = "what has no children, or a gradient of 0, passes nothing on: it takes time, and backward on a leaf"
 # Mutants that compute the same as the healthy program: the text they put there, and why no check can tell them apart.
 EQUIVALENT = {
     "if True: Value.tape.append(self)": NOTHING_TO_PASS,
@@ -42,7 +42,9 @@ EQUIVALENT = {
     "zip(attn_proj, x)": COMMUTES,
     "zip(mlp_out, x)": COMMUTES,
     "min(len(tokens) - 1, config.block_size)": COMMUTES,
-    "if False: raise InputError('the probabilities are not finite": "random.choices refuses such weights itself",
+    "if False: raise RuntimeError('backward needs a Value on the tape": "only a second backward is no error then, and it "
+                                                                        "adds nothing",
+    "if False: raise InputError('the probabilities are not finite": "random.choices refuses them too, in its own words",
 }
 
 

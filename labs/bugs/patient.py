@@ -71,7 +71,7 @@ def step_of_parts(patient: Program, model, optimizer, tokens: list[int], learnin
     return loss.data
 
 
-def new_process(hash_seed: str = "random") -> subprocess.Popen:
+def new_process(hash_seed: str = "random", own_group: bool = True) -> subprocess.Popen:
     """A process that waits on its standard input for a program to examine (see examine.py).
 
     The order of a set's characters depends on Python's hash seed, which is "random" or a number.
@@ -80,18 +80,18 @@ def new_process(hash_seed: str = "random") -> subprocess.Popen:
                    "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))}
     return subprocess.Popen([sys.executable, "-m", "labs.bugs.examine"], env=environment, encoding="utf-8",
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                            start_new_session=True)
+                            start_new_session=own_group)
 
 
 def main_in_another_process(patient: Program, arguments: list[str]) -> list[str]:
     """What `patient.main(arguments)` prints in a process of its own."""
     if not hasattr(patient, "main"):
         raise Absent("main")
-    process = new_process("2" if os.environ.get("PYTHONHASHSEED") == "1" else "1")
+    process = new_process("2" if os.environ.get("PYTHONHASHSEED") == "1" else "1", own_group=False)
     try:
         answer, _ = process.communicate(json.dumps({**patient.request, "main": arguments}), timeout=30)
     finally:
-        process.kill()
+        process.kill()  # what it started goes with the group of the process that asked
     return json.loads(answer.splitlines()[-1])["lines"]
 
 

@@ -38,7 +38,10 @@ def choices_for(bug: Bug, rng: random.Random) -> list[Bug]:
 
 def ask(question: str) -> str:
     """A line from the user, stripped. Raises EOFError when there is none any more."""
-    answer = input(question).strip()
+    try:
+        answer = input(question).strip()
+    except RuntimeError as error:  # standard input is closed
+        raise EOFError from error
     if not sys.stdin.isatty():
         print(answer)  # so that a transcript made through a pipe can be read
     return answer

@@ -67,13 +67,16 @@ def likeness(one: dict, other: dict) -> float:
 
 
 def rank(found: Signature, made: Sequence[str], library: dict[str, Signature]) -> list[tuple[str, float]]:
-    """Every bug of the library, and `ANOTHER`, with its probability given what the checks that were made found.
+    """The bugs of the library, and `ANOTHER`, each with its probability given what the checks that were made found.
 
     Bayes: all are equally likely before, and each check multiplies by the probability of its outcome. The probabilities
-    sum to 1; the most likely bug comes first.
+    sum to 1; the most likely bug comes first. A bug that would fail none of the checks that failed explains nothing:
+    it is left out.
     """
     logs = {}
     for name, known in library.items():
+        if not set(found) & set(known):
+            continue
         total = 0.0
         for check in made:
             if (check in found) != (check in known):

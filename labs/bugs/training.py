@@ -122,6 +122,8 @@ def verdict(healthy: Course, ill: Course) -> str:
         if abs((own_wrong - own_right) - (wrong - right)) >= 2 * CLOSE:
             figures += f" Its own losses say another thing: {own}."
     hidden = abs(own_wrong - own_right) < CLOSE
+    if ill.error and wrong < right + CLOSE:
+        return f"Training does: {figures}{ended}"
     if wrong > first + CLOSE:
         return f"No, it gets worse: {figures}{ended}"
     if first - wrong < 0.25 * (first - right):

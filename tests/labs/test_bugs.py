@@ -161,6 +161,10 @@ def test_every_check_finds_a_bug():
     assert {check for found in MEASURED["bugs"].values() for check in found} == set(checks.CHECKS)
 
 
+def test_the_measurement_is_of_this_program_these_bugs_and_these_checks():
+    assert MEASURED["digest"] == measure.digest(), "run python -m labs.bugs measure"
+
+
 def test_what_was_measured_is_measured_again():
     """Some bugs, and all in CI: the same checks fail, as often, with the same numbers."""
     bugs = few(library.BUGS, 2)

@@ -3,8 +3,12 @@
 The doctor runs your program and puts it here as `mine`; then it asks through these functions. Each comes with a guess
 at your names: put in your own. What your program does not have (yet), delete: the checks that need it are left out.
 
-A number of yours is a `Value` with .data, .grad and .backward(). Weights are a dictionary of matrices, name -> rows, a
-matrix [n_out][n_in] (y = W x), with these names and shapes (n is n_embd):
+A number of yours is a `Value` with .data, .grad and .backward(). If you call them something else, say so in `reset`:
+`mine.Num.data = property(lambda n: n.v, lambda n, x: setattr(n, "v", x))`, or `mine.Num.backward = mine.Num.back`. If
+your cache is global, put it back at the beginning of `forward`: `mine.keys[:], mine.values[:] = cache`.
+
+Weights are a dictionary of matrices, name -> rows, a matrix [n_out][n_in] (y = W x), with these names and shapes (n is
+n_embd):
 
     wte [vocab_size][n]    wpe [block_size][n]    lm_head [vocab_size][n]
     layer0.attn_wq, layer0.attn_wk, layer0.attn_wv, layer0.attn_wo [n][n]
