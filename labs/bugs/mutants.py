@@ -42,8 +42,7 @@ EQUIVALENT = {
     "zip(attn_proj, x)": COMMUTES,
     "zip(mlp_out, x)": COMMUTES,
     "min(len(tokens) - 1, config.block_size)": COMMUTES,
-    "if False: raise RuntimeError('backward needs a Value on the tape": "only a second backward is no error then, and it "
-                                                                        "adds nothing",
+    "if False: raise RuntimeError('backward needs a Value on the tape": "a second backward then adds nothing, silently",
     "if False: raise InputError('the probabilities are not finite": "random.choices refuses them too, in its own words",
 }
 

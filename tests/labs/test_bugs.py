@@ -369,6 +369,31 @@ def test_whatever_the_program_does_is_a_finding_and_not_the_end_of_the_doctor(ca
         assert [line[2:16].strip() for line in lines] == apart.CHECK_NAMES, "whatever happens in one, all are made"
 
 
+def test_hardly_an_examination_is_not_a_clean_bill_of_health(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text("def train_step(): pass\ndef encode_prompt(): pass\n", encoding="utf-8")
+    code, output, _ = diagnosis(capsys, tmp_path / "mine.py")
+    assert code == 1 and "hardly an examination" in output
+
+
+def test_gradients_may_be_cleared_before_backward_as_well_as_after_the_update(capsys, tmp_path):
+    text = helpers.source("script_gpt_refactored")
+    for right, other in (("            parameter.grad = 0.0\n", ""),
+                         ("    loss.backward()\n    optimizer", "    for parameter in optimizer.parameters:\n"
+                          "        parameter.grad = 0.0\n    loss.backward()\n    optimizer")):
+        assert text.count(right) == 1
+        text = text.replace(right, other)
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    code, output, _ = diagnosis(capsys, tmp_path / "mine.py")
+    assert code == 0 and "Nothing differs" in output
+
+
+def test_what_explains_no_failure_is_no_candidate():
+    found = {"sampling": MEASURED["bugs"]["a name never ends"]["sampling"]}
+    candidates = {name for name, _ in ranking.rank(found, list(checks.CHECKS), MEASURED["bugs"])}
+    assert "sampling at position 0" in candidates and "vocabulary not sorted" not in candidates
+    assert ranking.rank({"loading": {}}, [], MEASURED["bugs"]) == [(ranking.ANOTHER, 1.0)]
+
+
 def test_what_is_not_typed_yet_is_left_out(capsys, tmp_path):
     half = tmp_path / "half.py"
     text = patient.healthy_text()
@@ -527,6 +552,12 @@ def test_the_quiz_ends_with_its_input(monkeypatch, capsys, few_names):
     answers(monkeypatch, "h")
     play(few_names, rounds=2)
     assert "The end: 0 of 0 points in 0 questions." in capsys.readouterr().out
+
+
+def test_the_quiz_ends_where_there_is_no_input_at_all(few_names):
+    command = f"{sys.executable} -m labs.bugs quiz --steps 3 --names {few_names} <&-"
+    ended = subprocess.run(["bash", "-c", command], cwd=helpers.ROOT, capture_output=True, encoding="utf-8")
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr and "The end: 0 of 0" in ended.stdout
 
 
 def test_the_choices_hold_the_answer_once():
