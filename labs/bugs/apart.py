@@ -15,18 +15,19 @@ from labs.bugs.patient import new_process
 
 LIMIT = 15.0  # seconds for a check
 AFTER_A_HANG = 8.0  # seconds for each of those that follow one that did not end
-HANGS = 2  # so many, and the rest is not made: who asked is waiting
+HANGS, TOTAL = 2, 45.0  # so many checks without an end, or so many seconds, and the rest is not made: somebody waits
 CHECK_NAMES = ["loading", *CHECKS]
 
 
 def examine_apart(text: str, path: str, adapter: str, adapter_path: str, limit: float = LIMIT) -> Iterator[Result]:
-    """The result of each check in turn, each within `limit` seconds.
+    """The result of each check in turn, each within `limit` seconds, and all that can be made within TOTAL seconds.
 
     A check that does not end, or ends the process, is a finding; the checks after it are made in a new process.
     """
     request = {"text": text, "path": path, "adapter": adapter, "adapter_path": adapter_path}
     rest = list(CHECKS)
     loaded_before, loading_limit, hangs = False, limit, 0
+    end = time.monotonic() + TOTAL
     while rest and hangs < HANGS:
         process, lines = start({**request, "checks": rest})
         current, deadline = "loading", time.monotonic() + loading_limit
@@ -45,7 +46,7 @@ def examine_apart(text: str, path: str, adapter: str, adapter_path: str, limit: 
                     yield result_of(line)
                 loaded_before = loaded_before or current == "loading"
                 rest = rest[rest.index(current) + 1 :] if current in rest else rest
-                if not rest:
+                if not rest or time.monotonic() > end:
                     return
         finally:
             stop(process)

@@ -112,6 +112,9 @@ def diagnose(path: str, chosen: str | None, limit: float) -> int:
         for result in apart:
             results.append(result)
             print(line_of(result), flush=True)
+    left = [check for check in CHECKS if check not in {result.check for result in results}]
+    if left and results[-1].check != "loading":
+        print("\n" + paragraph(f"Not made, for want of time: {', '.join(left)}."))
     if any(result.absent for result in results):
         print("\n  (no ...): not asked, for the file or its adapter does not have it")
     print()
@@ -168,7 +171,7 @@ def print_candidates(results: Sequence[Result], library: dict, place: Callable[[
     made = [result.check for result in results if result.check in CHECKS and result.compared]
     if not made:
         return
-    ranking = [pair for pair in rank(signature(results), made, library)[:3] if pair[1] >= 0.01]
+    ranking = [pair for pair in rank(signature(results), made, library)[:3] if pair[1] >= 0.05]
     print("\nWhat it is likely to be, by which checks fail and with which numbers")
     for candidate, probability in ranking:
         if candidate == ANOTHER:

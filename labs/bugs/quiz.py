@@ -86,8 +86,10 @@ def play(rounds: int, seed: int | None, names: str, steps: int) -> None:
     """So many questions, or fewer if the input ends. The score is said at the end, however it comes."""
     rng = random.Random(seed)
     score = asked = 0
+    rounds = min(rounds, len(BUGS))
+    print(paragraph(f"{POINTS} points for the right answer at once; a hint or a wrong answer costs one.", "") + "\n")
     try:
-        for number, bug in enumerate(rng.sample(BUGS, min(rounds, len(BUGS))), start=1):
+        for number, bug in enumerate(rng.sample(BUGS, rounds), start=1):
             print(f"Question {number} of {rounds}. A healthy program and an ill one, trained on the same names:\n")
             arguments = arguments_of(bug, min(steps, bug.steps), 42, names)
             healthy, ill = both_courses(bug, arguments)
