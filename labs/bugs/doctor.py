@@ -201,6 +201,6 @@ def place_in(lines: list[str], tree: ast.Module, name: str, patch: Patch) -> str
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == patch.function.split(".")[-1]:
             return f"{patch.function}, from line {node.lineno} of {name}"
-    return f"what is {patch.function} in script_gpt_refactored.py, line {patch.line}"
+    return f"your counterpart of {patch.function} (script_gpt_refactored.py, line {patch.line})"
 
 
