@@ -300,6 +300,11 @@ def predictions(trace: Trace, pen: Pen) -> Section:
     return Section("Predictions", text, lines[1:])
 
 
+def steepest(trace: Trace) -> list[Number]:
+    """The ten parameters with the largest gradients."""
+    return sorted((trace.numbers[i] for i in trace.parameters), key=lambda n: -abs(n.gradient))[:10]
+
+
 def gradients(trace: Trace, pen: Pen) -> Section:
     """How much gradient there is along the residual stream and in each matrix, and where it is largest."""
     lines = []
@@ -317,7 +322,7 @@ def gradients(trace: Trace, pen: Pen) -> Section:
         largest = max(map(abs, slopes))
         lines.append(f"{name:<18}{size(norm(slopes)):>9}{size(largest):>10}  {slopes.count(0.0)} of {len(slopes)}")
     lines += ["", "the ten largest"]
-    top = sorted((trace.numbers[i] for i in trace.parameters), key=lambda n: -abs(n.gradient))[:10]
+    top = steepest(trace)
     largest = abs(top[0].gradient) or 1.0
     for number in top:
         lines.append(f"{number.name:<26} is {short(number.value):>9}, gradient {short(number.gradient):>9} "
@@ -328,7 +333,7 @@ def gradients(trace: Trace, pen: Pen) -> Section:
 
 
 def update(trace: Trace) -> Section:
-    """How far Adam moved the parameters of each matrix, and its lines for the one with the largest gradient."""
+    """How far Adam moved the parameters of each matrix, and those with the largest gradients; its lines for one."""
     moves = [after - trace.numbers[i].value for i, after in enumerate(trace.after)]
     lines = [f"{'parameters':<18}{'moved':>14}  {'mean distance':>13}  {'farthest':>9}"]
     for name in trace.shapes:
@@ -336,9 +341,14 @@ def update(trace: Trace) -> Section:
         moved = sum(distance > 0 for distance in distances)
         mean = math.fsum(distances) / moved if moved else 0.0
         lines.append(f"{name:<18}{f'{moved} of {len(distances)}':>14}  {mean:13.6f}  {max(distances):9.6f}")
-    top = max(trace.parameters, key=lambda i: abs(trace.numbers[i].gradient))
-    lines += ["", f"what the lines of Adam computed for {trace.numbers[top].name}:"]
-    for done in trace.updates.get(top, ()):
+    lines += ["", "the ten with the largest gradients"]
+    top = steepest(trace)
+    for number in top:
+        after = trace.after[number.index]
+        lines.append(f"{number.name:<26} from {short(number.value):>9} to {short(after):>9}, by "
+                     f"{short(after - number.value):>9}")
+    lines += ["", f"what the lines of Adam computed for {top[0].name}:"]
+    for done in trace.updates.get(top[0].index, ()):
         right, result = update_in_numbers(done)
         lines.append(f"{done.line.line:5}  {done.line.name:<5} = {right}" + (f" = {result}" if result else ""))
         if len(lines[-1]) > WIDTH:
@@ -354,12 +364,11 @@ def ask_on(trace: Trace) -> Section:
     """Commands to go on with, made of names of this trace."""
     document = trace.tokenizer.decode(trace.tokens)
     document = ("-- " if document.startswith("-") else "") + shlex.quote(document)
-    weight = max((trace.numbers[i] for i in trace.parameters), key=lambda n: abs(n.gradient))
     heads = [numbers for label, numbers in trace.variables().items() if label.endswith("attn_weights")]
     losses = trace.variables().get("position_loss", [])
     questions = [("--why", max(losses, key=lambda n: n.value))] if losses else []
     questions += [("--why", heads[0][-1])] if heads else []
-    questions += [("--blame", weight)]
+    questions += [("--blame", steepest(trace)[0])]
     lines = [f'python3 -m labs.xray {option} "{without_letters(number.name)}" {document}'
              for option, number in questions]
     lines.append(f"python3 -m labs.xray --html step.html {document}")

@@ -84,6 +84,16 @@ def test_the_report_fits_a_terminal_of_80_columns(report):
         assert [line for line in lines if len(line) > 80] == []
 
 
+def test_the_report_tells_what_adam_did_to_the_ten_with_the_largest_gradients(report, trace):
+    rows = re.findall(r"^(\S.*?) +from +(\S+) to +(\S+), by +(\S+)$", report, re.MULTILINE)
+    slopes = sorted((abs(trace.numbers[i].gradient) for i in trace.parameters), reverse=True)
+    assert [abs(trace.find(name).gradient) for name, *_ in rows] == slopes[:10]
+    for name, before, after, by in rows:
+        number = trace.find(name)
+        assert [float(before), float(after)] == pytest.approx([number.value, trace.after[number.index]], abs=1e-4)
+        assert float(by) == pytest.approx(trace.after[number.index] - number.value, abs=1e-4)
+
+
 def test_the_attention_figures_of_a_row_sum_to_one(report):
     rows = re.findall(r"^  \d (?:BOS|'.') +((?:\d\.\d\d \S* *)+)$", report, re.MULTILINE)
     assert len(rows) == 4 * 5
