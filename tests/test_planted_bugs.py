@@ -1,6 +1,8 @@
 """Do the tests of Value and of the model catch mistakes? Each bug of the library (labs/bugs) is planted in a copy of
-the refactored script, and at least one of those tests must fail on the copy. On the script as it is, all pass."""
+the refactored script, and at least one of those tests must fail on the copy. On the script as it is, all pass.
+Without ALL_FIGURES every third bug is planted."""
 import inspect
+import os
 
 import helpers
 import pytest
@@ -40,7 +42,7 @@ def test_the_script_as_it_is_passes():
     assert run_checks(helpers.load("script_gpt_refactored")) == []
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", list(BUGS)[:: 1 if os.environ.get("ALL_FIGURES") else 3])
 def test_a_planted_bug_is_caught(bug):
     right, wrong = BUGS[bug]
     assert helpers.source("script_gpt_refactored").count(right) == 1, "the patch must apply exactly once"
