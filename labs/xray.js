@@ -1109,7 +1109,12 @@ function refresh(stepping = false) {
       one.looks = `${state.time} ${one.canvas.clientWidth} ${dark.matches} ${litIn.get(one.slot) ?? ""} ${one.own && state.chosen}`;
     for (const { slot, open, looks } of visible) {
       if (slot.painted !== looks) paint(slot, lit);
-      if (open && slot.filled !== looks) fill(slot, lit);
+      if (open && slot.filled !== looks) {
+        const large = slot.rows.length * slot.rows[0][1] > 800;
+        if (slot.filled && large)
+          setTimeout(() => fill(slot, lit)); // the figures of a large table may follow the picture
+        else fill(slot, lit);
+      }
       slot.painted = looks;
       if (open) slot.filled = looks;
     }
