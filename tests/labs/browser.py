@@ -6,6 +6,7 @@ on 4, one JSON object each, ended by a zero byte (https://chromedevtools.github.
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -57,6 +58,8 @@ class Browser:
     def read(self):
         """The next message from the browser; what the page complains of is kept in `errors`."""
         while b"\0" not in self.rest:
+            if not select.select([self.answers], [], [], 120)[0]:
+                raise RuntimeError("Chromium does not answer")  # rather than wait for ever
             piece = os.read(self.answers, 1 << 16)
             if not piece:
                 raise RuntimeError("Chromium has gone")
