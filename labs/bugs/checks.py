@@ -266,7 +266,8 @@ def check_operators(patient: Program, healthy: Program, case: Case) -> Items:
         yield f"slopes of {name}", lambda: ask_operator(patient, name, points)[1], slopes
 
     def twice():
-        """The slope after a second backward, which must be an error, add the same again, or do nothing."""
+        """The slope after a second backward, which must be an error or add the same again. Where there is no left_over,
+        so that the program need not have the scripts' tape, it may also do nothing."""
         a = patient.value(2.0)
         square = a * a
         square.backward()
@@ -275,9 +276,19 @@ def check_operators(patient: Program, healthy: Program, case: Case) -> Items:
             square.backward()
         except Exception:
             return 2 * once_only
-        return 2 * once_only if a.grad == once_only else a.grad
+        idle = a.grad == once_only and not hasattr(patient, "left_over")
+        return 2 * once_only if idle else a.grad
 
-    yield "slope of a * a at 2 after a second backward (or an error, or 4 as before)", twice, 8.0
+    def on_a_leaf():
+        try:
+            patient.value(2.0).backward()
+        except Exception:
+            return "an error"
+        return "nothing"
+
+    yield "slope of a * a at 2 after a second backward (or an error)", twice, 8.0
+    if hasattr(patient, "left_over"):
+        yield "what backward on a Value that was not computed gives", on_a_leaf, "an error"
 
 
 def plain_logsumexp(x: list[float]) -> float:
