@@ -244,14 +244,14 @@ def ask_operator(patient: Program, name: str, points: list) -> tuple[list[float]
     """The values and the slopes in a of one operator. Raises Absent if the patient's Value does not have it."""
     function = OPERATORS[name][0]
     try:
-        values = [function(patient.value(a), patient.value(b)).data for a, b in points]
-        slopes = [slopes_of(patient, lambda x: function(x[0], x[1]) * patient.value(1.0), list(point))
-                  for point in points]
+        results = [function(patient.value(a), patient.value(b)) for a, b in points]
     except TypeError as error:  # a Value that knows a - 3 and not 3 - a is not ill
         raise Absent(name) if "operand type" in str(error) else error
     except AttributeError as error:
         kinds = (type(patient.value(1.0)).__name__, "float", "int")  # a Value may not know plain numbers
         raise Absent(name) if any(f"'{kind}' object has no attribute" in str(error) for kind in kinds) else error
+    values = [result.data for result in results]  # outside the try: to return a plain number is a mistake
+    slopes = [slopes_of(patient, lambda x: function(x[0], x[1]) * patient.value(1.0), list(point)) for point in points]
     return values, [slope for pair in slopes for slope in pair]
 
 
