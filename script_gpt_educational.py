@@ -52,12 +52,14 @@ import json
 import math
 import os
 import random
-import signal
+import shutil
 import sys
 import time
+import unicodedata
 from dataclasses import dataclass
 from operator import mul
-from typing import Sequence
+from pathlib import Path
+from typing import Iterable, Sequence
 
 # ======================================================================================================================
 # Configuration
@@ -66,6 +68,9 @@ from typing import Sequence
 
 class InputError(Exception):
     """Something the user gave cannot be used. The message is one line: what is wrong, and what to do."""
+
+
+SIZES = ("n_layer", "n_embd", "n_head", "block_size")  # what a checkpoint keeps of the configuration
 
 
 @dataclass(frozen=True)
@@ -146,22 +151,18 @@ class GPTConfig:
     weight_std: float = 0.08
 
     def __post_init__(self) -> None:
-        for name in ("n_layer", "n_embd", "n_head", "block_size"):
+        for name in SIZES:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name, highest in (("learning_rate", 100.0), ("temperature", 1e9)):
-            if not 1e-9 <= getattr(self, name) <= highest:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be positive, from 1e-09 to {highest:g}")
+        if not 1e-9 <= self.learning_rate <= 100.0:
+            raise InputError(f"learning_rate is {self.learning_rate}: it must be positive, from 1e-09 to 100")
+        if not (self.temperature == 0 or 1e-9 <= self.temperature <= 1e9):
+            raise InputError(f"temperature is {self.temperature}: it must be 0, or from 1e-09 to 1e+09")
         for name in ("num_steps", "num_samples"):
             if not 0 <= getattr(self, name) <= 1e9:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be from 0 to 1e9")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
-
-    @property
-    def head_dim(self) -> int:
-        """Numbers per head: each head works on its own slice of the n_embd numbers."""
-        return self.n_embd // self.n_head
 
 
 # ======================================================================================================================
@@ -169,22 +170,34 @@ class GPTConfig:
 # ======================================================================================================================
 
 
-def load_dataset(path: str) -> list[str]:
-    """The documents of a UTF-8 text file, one a line, in file order, stripped, without empty lines.
+MOST_CHARACTERS = 2**28  # of a file that is read: no program of this kind can train on more
 
-    Raises InputError if the file cannot be read, is not UTF-8, or holds no document.
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a UTF-8 file, in composed letters (Unicode NFC): é is one character, however it was typed.
+
+    Raises InputError if the file cannot be read, is not UTF-8, or is larger than MOST_CHARACTERS.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            docs = [line.strip() for line in file]
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): name a text file, one document a line") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: save it as UTF-8 first") from error
-    docs = [doc for doc in docs if doc]
-    if not docs:
+            text = file.read(MOST_CHARACTERS + 1)
+    except (OSError, ValueError) as error:
+        problem = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise InputError(f"cannot read {path} ({problem}): name a UTF-8 text file") from error
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"{path} has more than {MOST_CHARACTERS:,} characters: name a smaller file")
+    return unicodedata.normalize("NFC", text)
+
+
+def load_dataset(path: str | os.PathLike) -> list[str]:
+    """The documents of a text file, one a line, in file order, stripped, without empty lines.
+
+    Raises InputError if the file cannot be read (see `read_text`), or holds no document.
+    """
+    text = read_text(path)
+    if not text.strip():
         raise InputError(f"{path} is empty: it needs at least one document, one a line")
-    return docs
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 # ======================================================================================================================
@@ -281,6 +294,18 @@ class Value:
 
     A Value computed before the last `backward` has left the tape: from then on it counts as a constant.
 
+    The operators, each with its slopes. A plain number may stand on either side, and becomes a Value of its own.
+
+    a + b      ∂/∂a = 1, ∂/∂b = 1
+    a * b      ∂/∂a = b, ∂/∂b = a
+    a ** n     ∂/∂a = n a^(n - 1), for a plain number n. Raises TypeError where the result is not a real number,
+               ZeroDivisionError for 0 to a negative power (which is what division by 0 comes to)
+    a.exp()    ∂/∂a = e^a. Raises OverflowError above about 709.78
+    a.log()    ∂/∂a = 1 / a. Raises ValueError for a <= 0
+    a.relu()   a itself if a > 0, ∂/∂a = 1; else 0, and as its slope is 0, it keeps no link to a (at a = 0 there is no
+               slope; 0 is the custom)
+    -a, a - b, a / b are said in terms of these.
+
     LECTURE: Computation graphs and the chain rule
     WHAT. A Value is a number that knows which numbers it was computed from, and how steeply it changes with each of
     them. Joined together they are a graph, from the parameters at one end to the loss at the other. The numbers a
@@ -317,66 +342,41 @@ class Value:
     __slots__ = ("data", "grad", "children", "local_grads")
     tape = []  # every computed Value, in order of birth
 
-    def __init__(self, data: float, children: Sequence[Value] = (), local_grads: Sequence[float] = ()) -> None:
+    def __init__(self, data, children=(), local_grads=()):
         self.data, self.grad = data, 0.0
         self.children, self.local_grads = children, local_grads
-        if children:
-            Value.tape.append(self)
+        if children: Value.tape.append(self)
 
-    def __add__(self, other: Value | float) -> Value:
-        """a + b: ∂/∂a = 1, ∂/∂b = 1."""
+    def __add__(self, other):
         other = other if isinstance(other, Value) else Value(other)
         return Value(self.data + other.data, (self, other), (1.0, 1.0))
 
-    def __mul__(self, other: Value | float) -> Value:
-        """a * b: ∂/∂a = b, ∂/∂b = a."""
+    def __mul__(self, other):
         other = other if isinstance(other, Value) else Value(other)
         return Value(self.data * other.data, (self, other), (other.data, self.data))
 
-    def __pow__(self, exponent: float) -> Value:
-        """a ** n for a constant n: ∂/∂a = n * a ** (n - 1). Raises ValueError where either is not a real number."""
-        return Value(math.pow(self.data, exponent), (self,), (exponent * math.pow(self.data, exponent - 1),))
+    def __pow__(self, exponent):
+        slope = exponent * self.data ** (exponent - 1) if exponent else 0.0
+        return Value(float(self.data**exponent), (self,), (slope,))
 
-    def exp(self) -> Value:
-        """e ** a: ∂/∂a = e ** a. Raises OverflowError above about 709.78."""
-        return Value(math.exp(self.data), (self,), (math.exp(self.data),))
+    def exp(self): return Value(math.exp(self.data), (self,), (math.exp(self.data),))
+    def log(self): return Value(math.log(self.data), (self,), (1.0 / self.data,))
+    def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)
+    def __neg__(self): return self * -1.0
+    def __sub__(self, other): return self + -other
+    def __rsub__(self, other): return -self + other
+    def __truediv__(self, other): return self * other**-1
+    def __rtruediv__(self, other): return self**-1 * other
+    __radd__, __rmul__ = __add__, __mul__
 
-    def log(self) -> Value:
-        """ln a: ∂/∂a = 1 / a. Raises ValueError for a <= 0."""
-        return Value(math.log(self.data), (self,), (1.0 / self.data,))
+    def __repr__(self): return f"Value(data={self.data}, grad={self.grad})"
 
-    def relu(self) -> Value:
-        """a if a > 0, else 0: ∂/∂a = 1 if a > 0, else 0 (at 0 itself, where there is no slope, 0 is the custom)."""
-        return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0, (self,), (0.0,))
-
-    # The rest is said in terms of + and * and **; the __r...__ forms serve a plain number on the left, as in 2 - a.
-
-    def __neg__(self) -> Value:
-        return self * -1.0
-
-    def __sub__(self, other: Value | float) -> Value:
-        return self + -other
-
-    def __truediv__(self, other: Value | float) -> Value:
-        return self * other**-1
-
-    def __radd__(self, other: float) -> Value:
-        return self + other
-
-    def __rsub__(self, other: float) -> Value:
-        return -self + other
-
-    def __rmul__(self, other: float) -> Value:
-        return self * other
-
-    def __rtruediv__(self, other: float) -> Value:
-        return self**-1 * other
-
-    def backward(self) -> None:
+    def backward(self):
         """Adds ∂self/∂v to the grad of every Value v that self was computed from, and clears the tape.
 
         The chain rule: ∂L/∂child = sum over its parents of ∂L/∂parent * ∂parent/∂child. A parent stands later on the
-        tape than its children, so when the walk from the end reaches a Value, its grad is complete.
+        tape than its children, so when the walk from the end reaches a Value, its grad is complete. A grad of 0, of
+        what self does not depend on, has nothing to pass on.
 
         Raises RuntimeError if self is not on the tape: it is a leaf, or a backward has cleared the tape since.
 
@@ -408,12 +408,13 @@ class Value:
         ANSWER: here, an error: the first walk has used up the tape. A simple engine that sorts the graph would say
         nothing and give wrong slopes.
         """
-        if not any(node is self for node in reversed(Value.tape)):
-            raise RuntimeError("backward needs a Value on the tape: this one is a leaf, or backward has cleared it")
+        nodes = Value.tape[::-1]  # each comes before the children it was computed from
+        if self not in nodes:
+            raise RuntimeError("not on the tape: a leaf, or cleared by an earlier backward")
         self.grad = 1.0
-        for node in reversed(Value.tape):  # each node comes before the children it was computed from
+        for node in nodes:
             grad = node.grad
-            if grad:  # 0 for what self does not depend on, and behind a silent relu: nothing to pass on
+            if grad:
                 for child, local_grad in zip(node.children, node.local_grads):
                     child.grad += local_grad * grad
         Value.tape.clear()
@@ -423,20 +424,15 @@ class Value:
 # Vector functions
 # ======================================================================================================================
 
-
-def dot(a: Sequence[Value], b: Sequence[Value]) -> Value:
-    """a · b = Σ a_i b_i as one node with 2n children: ∂/∂a_i = b_i, ∂/∂b_i = a_i. [n], [n] -> one Value.
-
-    The same as n products and a sum, in one node in place of 2n: here and in `linear` lies most of the program's speed.
-    """
-    a_data, b_data = [value.data for value in a], [value.data for value in b]
-    return Value(sum(map(mul, a_data, b_data)), (*a, *b), (*b_data, *a_data))
+sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # in math since Python 3.12
 
 
-def linear(x: list[Value], weights: list[list[Value]]) -> list[Value]:
-    """y = W x: a dot product of x with each row of W. [n_in], [n_out][n_in] -> [n_out].
+def linear(x, weights):
+    """y = W x: a dot product of x with each row of W, each as one node. [n_in], [n_out][n_in] -> [n_out].
 
-    ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
+    A dot product Σ W_ij x_j is one node with 2n children in place of n products and a sum: the slope in a factor is the
+    other factor. Most of the program's speed comes from this. + joins lists: the children are the row and then x, the
+    slopes x and then the row. ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
 
     LECTURE: What a layer computes
     WHAT. y = W x: each number of y is a weighted sum of all the numbers of x, with one row of W for its weights.
@@ -457,13 +453,16 @@ def linear(x: list[Value], weights: list[list[Value]]) -> list[Value]:
     PAUSE AND THINK: how does the loss change with W[0][1]?
     ANSWER: by (slope of the loss in y[0]) times x[1]: the chain rule, one step.
     """
-    x_data = [value.data for value in x]  # read once here, where dot would read it for each row
-    rows = zip(weights, [[weight.data for weight in row] for row in weights])
-    # Here + joins lists: the children are the row and then x, the slopes x and then the row.
-    return [Value(sum(map(mul, row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
+    x_data = [value.data for value in x]
+    rows = [(row, [weight.data for weight in row]) for row in weights]
+    return [Value(sumprod(row_data, x_data), row + x, x_data + row_data) for row, row_data in rows]
 
 
-def logsumexp(x: Sequence[Value]) -> Value:
+def dot(a, b): return linear(a, [b])[0]  # [n], [n] -> one Value
+def add(a, b): return [left + right for left, right in zip(a, b)]  # [n], [n] -> [n]
+
+
+def logsumexp(x):
     """ln Σ e^x_i as one node; its slopes are exactly softmax(x). [n] -> one Value.
 
     Taking the largest x_i out first changes nothing in exact arithmetic, ln Σ e^x_i = m + ln Σ e^(x_i - m), and keeps
@@ -504,12 +503,12 @@ def logsumexp(x: Sequence[Value]) -> Value:
     ANSWER: far less even: the differences are ten times as large. That is what a low temperature does.
     """
     largest = max(value.data for value in x)
-    exponentials = [math.exp(value.data - largest) for value in x]
-    total = sum(exponentials)
-    return Value(largest + math.log(total), x, [exponential / total for exponential in exponentials])
+    powers = [math.exp(value.data - largest) for value in x]
+    total = sum(powers)
+    return Value(largest + math.log(total), x, [power / total for power in powers])
 
 
-def softmax(x: Sequence[Value]) -> list[Value]:
+def softmax(x):
     """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)). [n] -> [n].
 
     ∂p_i/∂x_j = p_i (1 - p_i) for i = j, else -p_i p_j; autograd finds it through the two steps.
@@ -527,7 +526,7 @@ def softmax(x: Sequence[Value]) -> list[Value]:
     return [(value + minus_total).exp() for value in x]
 
 
-def rmsnorm(x: list[Value], epsilon: float = 1e-5) -> list[Value]:
+def rmsnorm(x, epsilon=1e-5):
     """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain. [n] -> [n].
 
     y_i = x_i * s with s = (mean(x²) + epsilon)^(-1/2), and ∂L/∂x_j = s * (g_j - y_j * mean(g * y)) with g = ∂L/∂y. The
@@ -576,20 +575,8 @@ def rmsnorm(x: list[Value], epsilon: float = 1e-5) -> list[Value]:
 # ======================================================================================================================
 
 
-def parameter_shapes(config: GPTConfig, vocab_size: int) -> dict[str, tuple[int, int]]:
-    """The name and the shape (n_out, n_in) of each weight matrix, in the order they are drawn and saved."""
-    n_embd = config.n_embd
-    shapes = {"wte": (vocab_size, n_embd), "wpe": (config.block_size, n_embd), "lm_head": (vocab_size, n_embd)}
-    for layer in range(config.n_layer):
-        for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
-            shapes[f"layer{layer}.{name}"] = (n_embd, n_embd)
-        shapes[f"layer{layer}.mlp_fc1"] = (4 * n_embd, n_embd)
-        shapes[f"layer{layer}.mlp_fc2"] = (n_embd, 4 * n_embd)
-    return shapes
-
-
-def initialize_parameters(config: GPTConfig, vocab_size: int, rng: random.Random) -> dict[str, list[list[Value]]]:
-    """The state_dict: each matrix by name, its weights drawn from a normal distribution N(0, weight_std²), row by row.
+def initialize_parameters(config, vocab_size, rng):
+    """The state_dict: name -> weight matrix [n_out][n_in] of Values, drawn from N(0, weight_std²), row by row.
 
     The weights must differ: neurons that start equal get equal gradients and stay equal for ever.
 
@@ -612,10 +599,13 @@ def initialize_parameters(config: GPTConfig, vocab_size: int, rng: random.Random
     PAUSE AND THINK: what would the model learn if all weights started at 0?
     ANSWER: nothing: all logits are 0, and since every product has a factor 0, no gradient gets through to any weight.
     """
-    return {
-        name: [[Value(rng.gauss(0, config.weight_std)) for _ in range(n_in)] for _ in range(n_out)]
-        for name, (n_out, n_in) in parameter_shapes(config, vocab_size).items()
-    }
+    n = config.n_embd
+    shapes = [("wte", vocab_size, n), ("wpe", config.block_size, n), ("lm_head", vocab_size, n)]
+    for layer in range(config.n_layer):
+        shapes += [(f"layer{layer}.attn_w{name}", n, n) for name in "qkvo"]
+        shapes += [(f"layer{layer}.mlp_fc1", 4 * n, n), (f"layer{layer}.mlp_fc2", n, 4 * n)]
+    return {name: [[Value(rng.gauss(0, config.weight_std)) for _ in range(n_in)]
+                   for _ in range(n_out)] for name, n_out, n_in in shapes}
 
 
 # ======================================================================================================================
@@ -623,24 +613,12 @@ def initialize_parameters(config: GPTConfig, vocab_size: int, rng: random.Random
 # ======================================================================================================================
 
 
-def empty_cache(config: GPTConfig) -> list[list[list[Value]]]:
-    """A list for each layer, to which each token appends one vector of keys (or of values). [n_layer][0][n_embd]."""
-    return [[] for _ in range(config.n_layer)]
-
-
-def gpt_forward(
-    token_id: int,
-    position: int,
-    keys: list[list[list[Value]]],
-    values: list[list[list[Value]]],
-    state_dict: dict[str, list[list[Value]]],
-    config: GPTConfig,
-) -> list[Value]:
+def gpt_forward(token_id, position, keys, values, state_dict, config):
     """One token at one position to the logits of the token after it: -> [vocab_size].
 
-    `keys` and `values` are the cache (see `empty_cache`), n_layer lists of `position` vectors each; this call appends
-    one vector to each list. Tokens are given in order, position 0, 1, 2, ... Only what came before is in the cache, so
-    the model cannot look ahead, and no mask is needed.
+    `keys` and `values` are the cache: for each layer a list of `position` vectors; both are {} before the first token,
+    and this call appends one vector to each list. Tokens are given in order, position 0, 1, 2, ... Only what came
+    before is in the cache, so the model cannot look ahead, and no mask is needed.
 
     A transformer layer adds to the residual stream x twice, each time from a normalised copy of it (pre-norm, as in
     GPT-2; the residual connection is He et al., 2015). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes back through f: the
@@ -671,10 +649,10 @@ def gpt_forward(
         x --> v["v = attn_wv x"]
         k -->|"append"| keys[("cached keys, 0 to position")]
         v -->|"append"| values[("cached values, 0 to position")]
-        q --> logits["attn_logits: q · key / sqrt(head_dim)<br>one for each cached position"]
-        keys --> logits
-        logits --> weights["attn_weights = softmax"]
-        weights --> out["head_out: sum of weight * value [head_dim]"]
+        q --> scores["scores: q · key<br>one for each cached position"]
+        keys --> scores
+        scores --> weights["attn_weights = softmax(scores / sqrt(head_dim))"]
+        weights --> out["sum of weight * value [head_dim]"]
         values --> out
         out --> concat["attn_out: all heads side by side [n_embd]"]
         concat --> wo["attn_wo attn_out [n_embd]"]
@@ -773,55 +751,37 @@ def gpt_forward(
     PAUSE AND THINK: what is the slope of relu at exactly 0?
     ANSWER: there is none: from the left it is 0, from the right 1. By custom 0 is taken; it hardly ever matters.
     """
-    token_embedding = state_dict["wte"][token_id]  # [n_embd]
-    position_embedding = state_dict["wpe"][position]  # [n_embd]
-    x = [t + p for t, p in zip(token_embedding, position_embedding)]  # [n_embd]
-    lecture.see_vector("token_embedding", token_embedding)
-    lecture.see_vector("position_embedding", position_embedding)
-    lecture.see_vector("their sum", x)
-    x = rmsnorm(x)
+    head_dim = config.n_embd // config.n_head
+    x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))  # [n_embd]
+    lecture.see_vector("token embedding", state_dict["wte"][token_id])
+    lecture.see_vector("position embedding", state_dict["wpe"][position])
     lecture.see_vector("x", x)
-
     for layer in range(config.n_layer):
         # Attention: what do the tokens so far have to tell this one?
         normed = rmsnorm(x)  # [n_embd]
-        q = linear(normed, state_dict[f"layer{layer}.attn_wq"])  # [n_embd]
-        k = linear(normed, state_dict[f"layer{layer}.attn_wk"])  # [n_embd]
-        v = linear(normed, state_dict[f"layer{layer}.attn_wv"])  # [n_embd]
-        keys[layer].append(k)
-        values[layer].append(v)
+        q, k, v = (linear(normed, state_dict[f"layer{layer}.attn_w{name}"]) for name in "qkv")
+        keys.setdefault(layer, []).append(k)
+        values.setdefault(layer, []).append(v)
         lecture.see_vector("normed", normed)
         lecture.see_vector("q", q)
         lecture.see_vector("k", k)
         lecture.see_vector("v", v)
         attn_out = []  # [n_embd] once every head has added its slice
         for head in range(config.n_head):
-            head_slice = slice(head * config.head_dim, (head + 1) * config.head_dim)
-            q_head = q[head_slice]  # [head_dim]
-            k_head = [key[head_slice] for key in keys[layer]]  # [position + 1][head_dim]
-            v_head = [value[head_slice] for value in values[layer]]  # [position + 1][head_dim]
-            attn_logits = [dot(q_head, key) / config.head_dim**0.5 for key in k_head]  # [position + 1]
-            attn_weights = softmax(attn_logits)  # [position + 1]
+            part = slice(head * head_dim, (head + 1) * head_dim)
+            scores = linear(q[part], [key[part] for key in keys[layer]])  # [position + 1]
+            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]
+            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))
             lecture.see_attention(layer, head, attn_weights)
-            head_out = [dot(attn_weights, column) for column in zip(*v_head)]  # [head_dim]
-            attn_out.extend(head_out)
-            lecture.see_vector("head_out", head_out)
-        attn_proj = linear(attn_out, state_dict[f"layer{layer}.attn_wo"])  # [n_embd]
+        x = add(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))  # [n_embd]
         lecture.see_vector("attn_out", attn_out)
-        lecture.see_vector("attn_proj", attn_proj)
-        x = [residual + new for residual, new in zip(x, attn_proj)]  # [n_embd]
-
+        lecture.see_vector("x after attention", x)
         # MLP: this token on its own, 4 times wider and back.
-        normed = rmsnorm(x)  # [n_embd]
-        hidden = [neuron.relu() for neuron in linear(normed, state_dict[f"layer{layer}.mlp_fc1"])]  # [4 * n_embd]
-        mlp_out = linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])  # [n_embd]
+        hidden = [y.relu() for y in linear(rmsnorm(x), state_dict[f"layer{layer}.mlp_fc1"])]
+        x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))  # [n_embd]
         lecture.see_vector("hidden", hidden)
-        lecture.see_vector("mlp_out", mlp_out)
-        x = [residual + new for residual, new in zip(x, mlp_out)]  # [n_embd]
-
-    logits = linear(x, state_dict["lm_head"])  # [vocab_size]
-    lecture.see_vector("logits", logits)
-    return logits
+        lecture.see_vector("x after the MLP", x)
+    return linear(x, state_dict["lm_head"])  # [vocab_size]
 
 
 # ======================================================================================================================
@@ -829,7 +789,7 @@ def gpt_forward(
 # ======================================================================================================================
 
 
-def compute_loss(tokens: list[int], state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> Value:
+def compute_loss(tokens, state_dict, config):
     """The mean over positions of the cross-entropy -ln softmax(logits)[next token], in nats.
 
     Cross-entropy is computed as logsumexp(logits) - logits[next token]: the same, but it never takes the logarithm of a
@@ -869,15 +829,115 @@ def compute_loss(tokens: list[int], state_dict: dict[str, list[list[Value]]], co
     ANSWER: no. After BOS any of many letters may follow; nobody could be sure which. What is left at the end is the
     uncertainty of the names themselves, and what the model has not learned.
     """
-    keys, values = empty_cache(config), empty_cache(config)
-    losses = []
+    keys, values, losses = {}, {}, []
     for position in range(min(config.block_size, len(tokens) - 1)):
-        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)  # [vocab_size]
-        target = tokens[position + 1]
-        position_loss = logsumexp(logits) - logits[target]
+        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)
+        position_loss = logsumexp(logits) - logits[tokens[position + 1]]
         losses.append(position_loss)
-        lecture.see_prediction(logits, target, position_loss)
+        lecture.see_vector("logits", logits)
+        lecture.see_prediction(logits, tokens[position + 1], position_loss)
     return sum(losses) / len(losses)
+
+
+# ======================================================================================================================
+# Command line
+# ======================================================================================================================
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; an option that is not given is absent from the result. Raises InputError if it is wrong."""
+    parser = argparse.ArgumentParser(
+        description="Train a GPT on a list of names, and invent new ones.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    here = Path(globals().get("__file__", "pasted")).resolve()
+    parser.add_argument("names", nargs="?", metavar="NAMES", default=here.with_name("names.txt"),
+                        help="a UTF-8 text file, one document a line (default: the names.txt beside this script)")
+    for flag, field, kind, metavar, meaning in (
+        ("--steps", "num_steps", int, "N", "training steps, one document each"),
+        ("--samples", "num_samples", int, "N", "names to invent"),
+        ("--temperature", "temperature", float, "T", "below 1 more typical names, above 1 stranger ones, 0: likeliest"),
+        ("--prompt", "prompt", str, "TEXT", "what every new name starts with"),
+        ("--seed", "seed", int, "N", "another number, another run"),
+        ("--n-layer", "n_layer", int, "N", "transformer layers"),
+        ("--n-embd", "n_embd", int, "N", "numbers per token, a multiple of the heads"),
+        ("--n-head", "n_head", int, "N", "attention heads per layer"),
+        ("--block-size", "block_size", int, "N", "longest context, in tokens"),
+        ("--learning-rate", "learning_rate", float, "X", "size of the first steps; it falls to 0"),
+        ("--save", "save", str, "FILE", "write the trained model here"),
+        ("--load", "load", str, "FILE", "start from this model and train it for --steps more (0: only sample)"),
+    ):
+        default = f" (default: {getattr(GPTConfig, field)})" if hasattr(GPTConfig, field) else ""
+        parser.add_argument(flag, dest=field, type=kind, metavar=metavar, help=meaning + default)
+
+    def refuse(message):
+        raise InputError(f"{message} (--help lists the options)")
+
+    parser.error = refuse
+    lecture.add_option(parser)
+    return parser.parse_args(arguments)
+
+
+# ======================================================================================================================
+# Preparation
+# ======================================================================================================================
+
+
+@dataclass
+class Run:
+    """What a run begins with: the documents shuffled, as text and as tokens; the weights, drawn or loaded; the number
+    of steps already taken; and the generator of chance, as it stands after the draw."""
+
+    docs: list[str]
+    documents: list[list[int]]
+    tokenizer: Tokenizer
+    state_dict: dict[str, list[list[Value]]]
+    step: int
+    rng: random.Random
+
+
+def prepare_run(docs: list[str], config: GPTConfig, checkpoint: dict | None = None) -> Run:
+    """The beginning of a run on these documents, from random weights or from a checkpoint (see `load_checkpoint`).
+
+    The weights are drawn even when a checkpoint replaces them, so that a loaded model samples what it would have
+    sampled when saved. Raises InputError if a document has a character that the checkpoint does not know, if the
+    checkpoint's weights are not of the shapes its sizes say, or if the machine has not the memory for these sizes.
+    """
+    docs = list(docs)
+    rng = random.Random(config.seed)
+    rng.shuffle(docs)
+    tokenizer = Tokenizer(checkpoint["vocabulary"] if checkpoint else "".join(sorted(set("".join(docs)))))
+    documents = [tokenizer.encode(doc) for doc in docs]
+    check_memory(config, tokenizer.vocab_size)
+    state_dict = initialize_parameters(config, tokenizer.vocab_size, rng)
+    if checkpoint:
+        if set(checkpoint["state_dict"]) != set(state_dict):
+            odd = ", ".join(sorted(set(checkpoint["state_dict"]) ^ set(state_dict))[:3])
+            raise InputError(f"the checkpoint's weights are not those of its sizes: {odd} are missing or too many")
+        for name, rows in state_dict.items():
+            numbers = checkpoint["state_dict"][name]
+            if list(map(len, rows)) != list(map(len, numbers)):
+                raise InputError(f"the checkpoint's {name} must have {len(rows)} rows of {len(rows[0])} numbers")
+            state_dict[name] = [[Value(number) for number in row] for row in numbers]
+    if hasattr(gc, "set_threshold"): gc.set_threshold(100_000)  # the graph has no cycles to find
+    return Run(docs, documents, tokenizer, state_dict, checkpoint["step"] if checkpoint else 0, rng)
+
+
+BYTES_PER_PARAMETER = 250  # a Value with its numbers, and what Adam and a step keep for it
+
+
+def check_memory(config: GPTConfig, vocab_size: int) -> None:
+    """Raises InputError, with the estimate, if the parameters alone would fill the memory of this machine."""
+    n_embd = config.n_embd
+    parameters = n_embd * (2 * vocab_size + config.block_size + 12 * n_embd * config.n_layer)
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        memory = 2**34
+    if parameters * BYTES_PER_PARAMETER > memory:
+        raise InputError(f"{parameters:,} parameters need about {parameters * BYTES_PER_PARAMETER / 2**30:,.0f} GiB, "
+                         f"and this machine has {memory / 2**30:,.0f}: choose smaller sizes")
 
 
 # ======================================================================================================================
@@ -938,29 +998,38 @@ class AdamOptimizer:
     """
 
     def __init__(self, state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> None:
-        self.parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]
-        self.config = config
-        self.m = [0.0] * len(self.parameters)
-        self.v = [0.0] * len(self.parameters)
+        parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]
+        m, v = [0.0] * len(parameters), [0.0] * len(parameters)
+        self.parameters, self.m, self.v, self.config = parameters, m, v, config
         self.t = 0  # updates so far
 
     def step(self, learning_rate: float) -> None:
         """One update of every parameter from its grad, which is then set back to 0 for the next step."""
         lecture.before_update(self, learning_rate)
         self.t += 1
-        beta1, beta2, eps = self.config.beta1, self.config.beta2, self.config.eps_adam
-        new1, new2 = 1.0 - beta1, 1.0 - beta2
-        bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t
-        m, v, sqrt = self.m, self.v, math.sqrt  # local names: this loop runs for every parameter at every step
-        for i, parameter in enumerate(self.parameters):
+        parameters, m, v, t = self.parameters, self.m, self.v, self.t
+        beta1, beta2, eps_adam = self.config.beta1, self.config.beta2, self.config.eps_adam
+        new1, new2 = 1 - beta1, 1 - beta2
+        bias1, bias2 = 1 - beta1**t, 1 - beta2**t
+        for i, parameter in enumerate(parameters):
             grad = parameter.grad
             m[i] = beta1 * m[i] + new1 * grad
             v[i] = beta2 * v[i] + new2 * grad * grad
-            m_hat = m[i] / bias1
-            v_hat = v[i] / bias2
-            parameter.data -= learning_rate * m_hat / (sqrt(v_hat) + eps)
+            parameter.data -= (learning_rate * (m[i] / bias1)
+                               / (math.sqrt(v[i] / bias2) + eps_adam))
             parameter.grad = 0.0
         lecture.after_update(self)
+
+    def snapshot(self) -> tuple:
+        """All that a step changes, as it stands now."""
+        return self.t, list(self.m), list(self.v), [parameter.data for parameter in self.parameters]
+
+    def restore(self, snapshot: tuple) -> None:
+        """Puts everything back to where it stood then, with no gradient."""
+        self.t, self.m, self.v, numbers = snapshot
+        for parameter, number in zip(self.parameters, numbers):
+            parameter.data, parameter.grad = number, 0.0
+        Value.tape.clear()
 
 
 # ======================================================================================================================
@@ -998,42 +1067,39 @@ def train_step(
     return loss.data
 
 
+def on_terminal() -> bool:
+    """Whether the output goes to a terminal, where a line can be rewritten. (IDLE's window says it is one.)"""
+    try:
+        return os.isatty(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):  # there is no output, or it is no file
+        return False
+
+
 def print_step(step: int, loss: float, seconds: float, config: GPTConfig) -> None:
     """The step's line of the transcript; on a terminal rewritten in place, with a progress bar and the time."""
     line = f"step {step:4d} / {config.num_steps:4d} | loss {loss:.4f}"
-    if not sys.stdout.isatty():
+    if not on_terminal():
         print(line, flush=True)
         return
     bar = "#" * (20 * step // config.num_steps)
     remaining = seconds * (config.num_steps / step - 1)
     line = f"\r{line} | [{bar:<20}] {seconds:4.0f} s, {remaining:4.0f} s left"
-    print(line[: os.get_terminal_size().columns or 80], end="", flush=True)  # a longer line could not be rewritten
-
-
-def catch_interrupts() -> list[int]:
-    """From now on Ctrl-C only adds an entry to the list that is returned; a second Ctrl-C interrupts as usual."""
-    interrupts = []
-
-    def note(signal_number, frame):
-        interrupts.append(signal_number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, note)
-    return interrupts
+    print(line[: shutil.get_terminal_size().columns], end="", flush=True)  # a longer line could not be rewritten
 
 
 def train(
     documents: list[list[int]],
     state_dict: dict[str, list[list[Value]]],
+    optimizer: AdamOptimizer,
     config: GPTConfig,
-    first_step: int,
-    interrupts: list[int],
+    first_step: int = 0,
 ) -> int:
     """Trains on one document a step, for num_steps steps. Returns the number of steps taken.
 
-    `documents` are token lists in shuffled order; step i takes document (first_step + i) % len(documents), and the
-    learning rate falls linearly, learning_rate * (1 - i / num_steps). It ends early, after a whole step, once there is
-    an entry in `interrupts` (see `catch_interrupts`) or nobody reads the output any more.
+    `documents` are token lists in shuffled order; the step that i steps precede takes document
+    (first_step + i) % len(documents), and the learning rate falls linearly, learning_rate * (1 - i / num_steps). It
+    ends early on Ctrl-C, or when nobody reads the output any more; the step that is then under way does not count, and
+    weights and optimizer are as the last whole step left them.
 
     ```mermaid
     flowchart TB
@@ -1046,32 +1112,117 @@ def train(
         save --> sample["invent names"]
     ```
     """
-    optimizer = AdamOptimizer(state_dict, config)
-    steps_taken = 0
-    started = time.perf_counter()
-    # The graph has no cycles, so CPython frees it without its cycle collector; PyPy has no other collector.
-    pause_collector = sys.implementation.name == "cpython" and gc.isenabled()
-    if pause_collector:
-        gc.disable()
+    started, finished = time.perf_counter(), (0, optimizer.snapshot())
     try:
-        while steps_taken < config.num_steps and not interrupts:
-            tokens = documents[(first_step + steps_taken) % len(documents)]
-            learning_rate = config.learning_rate * (1 - steps_taken / config.num_steps)
-            lecture.begin_step(steps_taken + 1, tokens, learning_rate)
+        for t in range(1, config.num_steps + 1):
+            tokens = documents[(first_step + t - 1) % len(documents)]
+            learning_rate = config.learning_rate * (1 - (t - 1) / config.num_steps)
+            lecture.begin_step(t, tokens, learning_rate)
             loss = train_step(tokens, state_dict, optimizer, learning_rate, config)
-            steps_taken += 1
-            try:
-                print_step(steps_taken, loss, time.perf_counter() - started, config)
-            except BrokenPipeError:  # whoever read our output (`| head`) has gone: stop, and save what there is
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                break
-            lecture.end_step(steps_taken, loss, time.perf_counter() - started)
+            finished = t, optimizer.snapshot()
+            print_step(t, loss, time.perf_counter() - started, config)
+            lecture.end_step(t, loss, time.perf_counter() - started)
+    except KeyboardInterrupt:
+        optimizer.restore(finished[1])
+    except BrokenPipeError:
+        discard_output()
+    if finished[0] and on_terminal():
+        print()
+    return finished[0]
+
+
+def discard_output() -> None:
+    """From now on nothing is printed: whoever read the output (`| head`) has gone, which is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ======================================================================================================================
+# Checkpoint
+# ======================================================================================================================
+
+
+CHECKPOINT_FORMAT = "script_gpt checkpoint 1"
+
+
+def temporary_name(path: str) -> str:
+    """Where a checkpoint is written before it takes the place of `path`: in the same folder, so that it can."""
+    return f"{path}.{os.getpid()}.tmp"
+
+
+def check_can_save(path: str) -> None:
+    """Raises InputError if a checkpoint could not be written to this path, or would replace what is not a checkpoint:
+    better before training than after it."""
+    path = os.path.realpath(path)
+    if os.path.exists(path):
+        if not os.path.isfile(path):
+            raise InputError(f"cannot save to {path}: it is not an ordinary file, choose another name")
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            raise InputError(f"cannot save to {path}: it holds something else than a checkpoint, and would be lost; "
+                             "choose another name") from error
+    try:
+        with open(temporary_name(path), "w"):
+            pass
+        os.remove(temporary_name(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot save to {path} ({error}): choose another place") from error
+
+
+def save_checkpoint(
+    path: str, state_dict: dict[str, list[list[Value]]], tokenizer: Tokenizer, config: GPTConfig, step: int
+) -> None:
+    """Writes the model as one JSON file, whole or not at all: first beside the path, then renamed onto it.
+
+    Python writes a double with as many digits as it takes to read the same double back. Raises InputError if the file
+    cannot be written; what was there before is then still there.
+    """
+    sizes = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "block_size")}
+    checkpoint = dict(format="script_gpt checkpoint 1", config=sizes,
+                      vocabulary=tokenizer.vocabulary, step=step, state_dict=state_dict)
+    path = os.path.realpath(path)  # if it is a link, replace the file and keep the link
+    temporary = Path(temporary_name(path))
+    try:
+        temporary.write_text(json.dumps(checkpoint, default=lambda v: v.data, allow_nan=False))
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot save to {path} ({error}): choose another place, or train another model") from error
     finally:
-        if pause_collector:
-            gc.enable()
-        if steps_taken and sys.stdout.isatty():
-            print()
-    return steps_taken
+        if temporary.exists():
+            temporary.unlink()
+
+
+def load_checkpoint(path: str) -> dict:
+    """The checkpoint as plain data: config, vocabulary, step, and state_dict with numbers in place of Values.
+
+    Reading it runs nothing of what it holds (JSON, not pickle). Raises InputError if it cannot be read, is not a
+    checkpoint, is cut short, or has weights that are not finite numbers. Their shapes are for `prepare_run` to check.
+    """
+    hint = "name a file written by --save"
+    try:
+        checkpoint = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a checkpoint, or is cut short: {hint}") from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(f"{path} is not a checkpoint of this program: {hint}")
+    try:
+        sizes, vocabulary, step, matrices = (checkpoint[key] for key in ("config", "vocabulary", "step", "state_dict"))
+        if set(sizes) != set(SIZES) or not all(type(size) is int for size in sizes.values()):
+            raise ValueError(f"config must hold {', '.join(SIZES)}, all whole numbers")
+        GPTConfig(**sizes)
+        if not isinstance(vocabulary, str) or len(set(vocabulary)) != len(vocabulary):
+            raise ValueError("vocabulary must be a text in which no character occurs twice")
+        if type(step) is not int or not 0 <= step < 1e15:
+            raise ValueError("step must be a whole number, 0 or more")
+        for name, matrix in matrices.items():
+            numbers = [number for row in matrix for number in row]
+            if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+                raise ValueError(f"{name} has a weight that is not a finite number")
+    except KeyError as error:
+        raise InputError(f"{path} is not a checkpoint, {error} is missing: {hint}") from error
+    except (TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
+        raise InputError(f"{path} is not a sound checkpoint ({error}): {hint}") from error
+    return checkpoint
 
 
 # ======================================================================================================================
@@ -1091,7 +1242,7 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: GPTConfig) -> list[
 
 
 def generate_text(
-    prompt_tokens: list[int],
+    prompt: list[int],
     state_dict: dict[str, list[list[Value]]],
     tokenizer: Tokenizer,
     config: GPTConfig,
@@ -1100,7 +1251,8 @@ def generate_text(
     """A new document that starts with the prompt (see `encode_prompt`): token after token is drawn, until BOS or
     block_size characters.
 
-    The logits are divided by the temperature before softmax, p_i ∝ e^(logit_i / T).
+    The logits are divided by the temperature before softmax, p_i ∝ e^(logit_i / T). A temperature of 0 is taken as
+    1e-9: so cold that only the likeliest token has any probability.
 
     ```mermaid
     flowchart TB
@@ -1133,158 +1285,29 @@ def generate_text(
     PAUSE AND THINK: which temperature draws exactly what the model learned?
     ANSWER: 1. The default of 0.5 draws names that are more typical than those in the data.
     """
-    tokens = list(prompt_tokens)
-    keys, values = empty_cache(config), empty_cache(config)
+    bos = tokenizer.bos
+    tokens, keys, values = list(prompt), {}, {}
     for position in range(config.block_size):
-        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)  # [vocab_size]
-        if position + 1 < len(tokens):
-            continue  # still reading the prompt
-        probabilities = [p.data for p in softmax([logit / config.temperature for logit in logits])]  # [vocab_size]
-        if not math.isfinite(sum(probabilities)):
+        logits = gpt_forward(tokens[position], position, keys, values, state_dict, config)
+        if position + 1 < len(tokens): continue  # still reading the prompt
+        probabilities = softmax([logit / (config.temperature or 1e-9) for logit in logits])
+        if not math.isfinite(sum(p.data for p in probabilities)):
             raise InputError("the probabilities are not finite: this model cannot be used, load another")
-        token = rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]
-        lecture.see_choice(tokens, probabilities, token)
-        if token == tokenizer.bos:
-            break
-        tokens.append(token)
+        tokens += rng.choices(range(len(logits)), weights=[p.data for p in probabilities])
+        lecture.see_choice(tokens, probabilities)
+        if tokens[-1] == bos: break
     Value.tape.clear()  # nothing here is differentiated
     return tokenizer.decode(tokens)
 
 
 # ======================================================================================================================
-# Checkpoint
-# ======================================================================================================================
-
-CHECKPOINT_FORMAT = "script_gpt checkpoint 1"
-
-
-def temporary_name(path: str) -> str:
-    """Where a checkpoint is written before it takes the place of `path`: in the same folder, so that it can."""
-    return f"{path}.{os.getpid()}.tmp"
-
-
-def check_can_save(path: str) -> None:
-    """Raises InputError if a file could not be written to this path: better before training than after it."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"cannot save to {path}: it is not an ordinary file, choose another name")
-    try:
-        with open(temporary_name(path), "w"):
-            pass
-        os.remove(temporary_name(path))
-    except OSError as error:
-        raise InputError(f"cannot save to {path} ({error.strerror}): choose another place") from error
-
-
-def save_checkpoint(
-    path: str, state_dict: dict[str, list[list[Value]]], tokenizer: Tokenizer, config: GPTConfig, step: int
-) -> None:
-    """Writes the model as one JSON file, whole or not at all: first beside the path, then renamed onto it.
-
-    Python writes a double with as many digits as it takes to read the same double back. Raises InputError if the file
-    cannot be written; what was there before is then still there.
-    """
-    checkpoint = {
-        "format": CHECKPOINT_FORMAT,
-        "config": {name: getattr(config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
-        "vocabulary": tokenizer.vocabulary,
-        "step": step,
-        "state_dict": {
-            name: [[weight.data for weight in row] for row in matrix] for name, matrix in state_dict.items()
-        },
-    }
-    path = os.path.realpath(path)  # if it is a link, replace the file and keep the link
-    temporary = temporary_name(path)
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(checkpoint, file, allow_nan=False)
-        os.replace(temporary, path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot save to {path} ({error}): choose another place, or train another model") from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def load_checkpoint(path: str) -> dict:
-    """The checkpoint as plain data: config, vocabulary, step, and state_dict with floats in place of Values.
-
-    Reading it runs nothing of what it holds (JSON, not pickle). Raises InputError if it cannot be read, is not a
-    checkpoint, is cut short, or has weights that are missing, of the wrong shape or not finite.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            checkpoint = json.load(file)
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): name a file written by --save") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a checkpoint, or is cut short: name a file written by --save") from error
-    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
-        raise InputError(f"{path} is not a checkpoint of this program: name a file written by --save")
-    try:
-        sizes, vocabulary, step, matrices = (checkpoint[key] for key in ("config", "vocabulary", "step", "state_dict"))
-        whole = all(type(sizes[name]) is int for name in ("n_layer", "n_embd", "n_head", "block_size"))
-        if not whole or len(sizes) != 4 or sizes["n_layer"] > len(matrices):
-            raise ValueError("config must hold n_layer, n_embd, n_head and block_size, all whole numbers")
-        if not isinstance(vocabulary, str) or len(set(vocabulary)) != len(vocabulary):
-            raise ValueError("vocabulary must be a text in which no character occurs twice")
-        if type(step) is not int or not 0 <= step < 1e15:
-            raise ValueError("step must be a whole number, 0 or more")
-        shapes = parameter_shapes(GPTConfig(**sizes), len(vocabulary) + 1)
-        if set(matrices) != set(shapes):
-            odd = ", ".join(sorted(set(matrices) ^ set(shapes))[:3])
-            raise ValueError(f"{odd} are missing or not expected among the weights")
-        for name, (n_out, n_in) in shapes.items():
-            if len(matrices[name]) != n_out or any(len(row) != n_in for row in matrices[name]):
-                raise ValueError(f"{name} must have {n_out} rows of {n_in} numbers")
-            numbers = [number for row in matrices[name] for number in row]
-            if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-                raise ValueError(f"{name} has a weight that is not a finite number")
-    except KeyError as error:
-        raise InputError(f"{path} is not a checkpoint, {error} is missing: name a file written by --save") from error
-    except (TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
-        raise InputError(f"{path} is not a sound checkpoint ({error}): name a file written by --save") from error
-    return checkpoint
-
-
-# ======================================================================================================================
-# Command line
+# Program
 # ======================================================================================================================
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; an option that is not given is absent from the result. Raises InputError if it is wrong."""
-    parser = argparse.ArgumentParser(
-        description="Train a GPT on a list of names, and invent new ones.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    here = os.path.dirname(os.path.realpath(__file__))
-    parser.add_argument("names", nargs="?", metavar="NAMES", default=os.path.join(here, "names.txt"),
-                        help="a UTF-8 text file, one document a line (default: the names.txt beside this script)")
-    for flag, field, kind, metavar, meaning in (
-        ("--steps", "num_steps", int, "N", "training steps, one document each"),
-        ("--samples", "num_samples", int, "N", "names to invent"),
-        ("--temperature", "temperature", float, "T", "below 1 more typical names, above 1 stranger ones"),
-        ("--prompt", "prompt", str, "TEXT", "what every new name starts with"),
-        ("--seed", "seed", int, "N", "another number, another run"),
-        ("--n-layer", "n_layer", int, "N", "transformer layers"),
-        ("--n-embd", "n_embd", int, "N", "numbers per token, a multiple of the heads"),
-        ("--n-head", "n_head", int, "N", "attention heads per layer"),
-        ("--block-size", "block_size", int, "N", "longest context, in tokens"),
-        ("--learning-rate", "learning_rate", float, "X", "size of the first steps; it falls to 0"),
-        ("--save", "save", str, "FILE", "write the trained model here"),
-        ("--load", "load", str, "FILE", "start from this model and train it for --steps more (0: only sample)"),
-    ):
-        default = f" (default: {getattr(GPTConfig, field)})" if hasattr(GPTConfig, field) else ""
-        parser.add_argument(flag, dest=field, type=kind, metavar=metavar, help=meaning + default)
-
-    def refuse(message):
-        raise InputError(f"{message} (--help lists the options)")
-
-    parser.error = refuse
-    lecture.add_option(parser)
-    return parser.parse_args(arguments)
+def visible(text: str) -> str:
+    """The text as it is, or quoted and with escapes if it has characters that cannot be shown, such as a tab."""
+    return text if text.isprintable() else repr(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -1299,61 +1322,51 @@ def run(arguments: argparse.Namespace) -> None:
     config = GPTConfig(**{**sizes, **chosen})
     if "save" in options:
         check_can_save(options["save"])
-        if os.path.realpath(options["save"]) == os.path.realpath(options["names"]):
-            raise InputError(f"cannot save to {options['save']}: that file holds the names, choose another")
-    docs = load_dataset(options["names"])
-    rng = random.Random(config.seed)
-    rng.shuffle(docs)
-    tokenizer = Tokenizer(checkpoint["vocabulary"] if checkpoint else "".join(sorted(set("".join(docs)))))
-    documents = [tokenizer.encode(doc) for doc in docs]
-    prompt_tokens = encode_prompt(options.get("prompt", ""), tokenizer, config)
-    # Drawn even when a checkpoint replaces them, so that a loaded model samples what it would have sampled when saved.
-    state_dict = initialize_parameters(config, tokenizer.vocab_size, rng)
-    step = 0
-    if checkpoint:
-        step = checkpoint["step"]
-        for name, matrix in checkpoint["state_dict"].items():
-            state_dict[name] = [[Value(float(number)) for number in row] for row in matrix]
-
+    run = prepare_run(load_dataset(options["names"]), config, checkpoint)
+    prompt = encode_prompt(options.get("prompt", ""), run.tokenizer, config)
+    optimizer = AdamOptimizer(run.state_dict, config)
     lecture.begin(options, config)
-    lecture.meet_data(docs, documents, tokenizer)
-    lecture.meet_parameters(state_dict)
-    print(f"num docs: {len(docs)}")
-    print(f"vocab size: {tokenizer.vocab_size}")
-    print(f"num params: {sum(len(row) for matrix in state_dict.values() for row in matrix)}")
-    interrupts = catch_interrupts()
-    step += train(documents, state_dict, config, step, interrupts)
+    lecture.meet_data(run)
+    lecture.meet_parameters(run.state_dict)
+
+    print(f"num docs: {len(run.docs)}\nvocab size: {run.tokenizer.vocab_size}\nnum params: {len(optimizer.parameters)}")
+    step = run.step + train(run.documents, run.state_dict, optimizer, config, run.step)
     if "save" in options:
-        save_checkpoint(options["save"], state_dict, tokenizer, config, step)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is left can be interrupted
+        save_checkpoint(options["save"], run.state_dict, run.tokenizer, config, step)
     lecture.look_back()
     print("--- new names ---")
-    for index in range(1, config.num_samples + 1):
+    for index in range(config.num_samples):
         lecture.begin_sample()
-        sample = generate_text(prompt_tokens, state_dict, tokenizer, config, rng)
-        print(f"sample {index:2d}: {sample}", flush=True)
+        sample = generate_text(prompt, run.state_dict, run.tokenizer, config, run.rng)
+        print(f"sample {index + 1:2d}: {visible(sample)}", flush=True)
         lecture.see_sample(sample)
     lecture.conclude()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after a second Ctrl-C."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the program. Bad input ends in one line on standard error, and SystemExit with exit code 2; a Ctrl-C
+    outside training in exit code 130."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
     try:
         run(parse_arguments(arguments))
     except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        refuse(error)
+    except MemoryError:
+        refuse("the memory of this machine is full: choose smaller sizes, or less data")
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone: leave quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(130)
+    except BrokenPipeError:
+        discard_output()
     except OSError as error:  # a full disk behind our output, say
-        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
-        return 2
-    return 0
+        refuse(f"{error}: let the output go elsewhere")
+
+
+def refuse(problem: object) -> None:
+    """Says in one line on standard error what is wrong, and ends the program with exit code 2."""
+    print("error:", " ".join(str(problem).split()), file=sys.stderr)
+    sys.exit(2)
 
 
 # ======================================================================================================================
@@ -1433,16 +1446,15 @@ class Lecture:
     def wait(self, prompt):
         """Waits for Enter. Ctrl-C here ends the pauses, and then does what it does anywhere else."""
         started = time.perf_counter()
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             input(f"{self.margin} {prompt}")
-            signal.signal(signal.SIGINT, handler)
-        except (EOFError, KeyboardInterrupt) as error:
-            print()
+        except EOFError:
             self.pausing = False
-            signal.signal(signal.SIGINT, handler)
-            if isinstance(error, KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+            print()
+        except KeyboardInterrupt:
+            self.pausing = False
+            print()
+            raise
         self.waited += time.perf_counter() - started
 
     def teach(self, heading):
@@ -1484,10 +1496,14 @@ class Lecture:
         """exp(loss), or infinity where that is too large for a double."""
         return math.exp(loss) if loss < 700.0 else math.inf
 
+    def cut(self, text):
+        """A text of the data, as far as it fits a line."""
+        return visible(text) if len(text) <= 60 else visible(text[:60]) + "..."
+
     def letter(self, token):
         """A token as one character; ^ stands for BOS."""
         character = "^" if token == self.tokenizer.bos else self.tokenizer.vocabulary[token]
-        return "_" if character == " " else character
+        return "_" if character == " " else character if character.isprintable() else "?"
 
     # ---- Before training -------------------------------------------------------------------------------------------
 
@@ -1516,22 +1532,23 @@ class Lecture:
         for number, objective in enumerate(self.OBJECTIVES, 1):
             self.say(f"  {number}. {objective}", hang=5)
 
-    def meet_data(self, docs, documents, tokenizer):
+    def meet_data(self, run):
         """What the model will read."""
         if not self.speaking:
             return
-        self.docs, self.tokenizer = docs, tokenizer
+        docs, self.docs, self.tokenizer = run.docs, run.docs, run.tokenizer
         lengths = [len(doc) for doc in docs]
         self.title("The data")
         mean = sum(lengths) / len(lengths)
         self.say(f"{len(docs):,} documents, {min(lengths)} to {max(lengths)} characters long, {mean:.1f} on average. "
-                 f"The first five after shuffling: {', '.join(docs[:5])}.")
+                 f"The first five after shuffling: {', '.join(map(self.cut, docs[:5]))}.")
         long = sum(length > self.config.block_size for length in lengths)
         if long:
             self.say(f"{long:,} are longer than block_size = {self.config.block_size}: only their beginning is read.")
         self.teach("Tokens")
         self.say()
-        self.say(f"The first document of this run, {docs[0]!r}, is {documents[0]}.")
+        first = run.documents[run.step % len(docs)][: self.config.block_size + 1]
+        self.say(f"The first document of this run, {self.cut(self.tokenizer.decode(first))!r}, is {first}.")
 
     def meet_parameters(self, state_dict):
         """What will be learned: the groups of parameters and their sizes."""
@@ -1557,13 +1574,17 @@ class Lecture:
             return
         self.step, self.learning_rate, self.tokens = step, learning_rate, tokens
         self.read.add(self.tokenizer.decode(tokens))
+        if step == 1:
+            self.waited = 0.0  # only the pauses while it trains are to be taken off the time
         if not self.watching:
             return
         self.vectors, self.attention, self.predictions = {}, {}, []
         self.close_line()
         self.title(f"Step {step} of {self.config.num_steps}, looked at closely")
         count = min(self.config.block_size, len(tokens) - 1)
-        self.say(f"The document is {self.tokenizer.decode(tokens)!r}, its tokens {tokens}. It asks {count} questions:")
+        read = tokens[: count + 1]
+        name = self.cut(self.tokenizer.decode(read))
+        self.say(f"The document is {name!r}, its tokens {read}. It asks {count} question{'s' * (count > 1)}:")
         for position in range(count):
             context = "".join(self.letter(token) for token in tokens[: position + 1])
             answer = self.letter(tokens[position + 1])
@@ -1579,7 +1600,7 @@ class Lecture:
         """Notes a named vector of the forward pass: at each position the first of its name (layer 0, head 0)."""
         if not self.watching:
             return
-        if name == "token_embedding":
+        if name == "token embedding":
             self.vectors = {}  # a new position begins, so the last one is what remains
         if name not in self.vectors:
             self.vectors[name] = [value.data for value in vector]
@@ -1610,7 +1631,7 @@ class Lecture:
         if not self.watching:
             return
         self.say()
-        self.say("Forward. The vectors of the last position in layer 0 (head_out: head 0), in the order they arise:")
+        self.say("Forward. The vectors of the last position in layer 0, in the order they arise:")
         self.draw(f"  {'name':<19}{'shape':>6}{'mean square':>13}   first numbers")
         for name, vector in self.vectors.items():
             square = sum(number * number for number in vector) / len(vector)
@@ -1737,7 +1758,8 @@ class Lecture:
         if (step % 50 == 0 or self.watching) and not last:
             self.close_line()
             left = (seconds - self.waited) / step * (self.config.num_steps - step)
-            self.say(f"after step {step}: mean of the last {len(recent)} losses {mean:.4f}, learning rate "
+            of = f"mean of the last {len(recent)} losses" if len(recent) > 1 else "its loss"
+            self.say(f"after step {step}: {of} {mean:.4f}, learning rate "
                      f"{self.learning_rate:.5f}, {100 * step / self.config.num_steps:.0f} % done, {left:.0f} s left")
         self.watching = False
 
@@ -1777,10 +1799,12 @@ class Lecture:
             self.teach("Temperature")
             self.title(f"Inventing the first name, choice by choice, at temperature {self.config.temperature}")
 
-    def see_choice(self, tokens, probabilities, token):
-        """One draw: what came before, the likeliest tokens, and the one that was drawn."""
+    def see_choice(self, tokens, values):
+        """One draw: what came before, the likeliest tokens, and the one that was drawn, now the last of tokens."""
         if not self.choosing:
             return
+        *tokens, token = tokens
+        probabilities = [value.data for value in values]
         ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         context = "".join(self.letter(known) for known in tokens)
         self.say(f"after {context}: drawn {self.letter(token)}, which had p = {probabilities[token]:.3f} "
@@ -1832,4 +1856,4 @@ lecture = Lecture()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(None if "__file__" in globals() else [])  # pasted, the arguments are somebody else's
