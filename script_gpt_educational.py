@@ -427,8 +427,8 @@ class Value:
 sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # in math since Python 3.12
 
 
-def linear(x, weights):
-    """y = W x: a dot product of x with each row of W, each as one node. [n_in], [n_out][n_in] -> [n_out].
+def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; + joins lists
+    """y = W x: a dot product of x with each row of W, each as one node.
 
     A dot product Σ W_ij x_j is one node with 2n children in place of n products and a sum: the slope in a factor is the
     other factor. Most of the program's speed comes from this. + joins lists: the children are the row and then x, the
@@ -462,8 +462,8 @@ def dot(a, b): return linear(a, [b])[0]  # [n], [n] -> one Value
 def add(a, b): return [left + right for left, right in zip(a, b)]  # [n], [n] -> [n]
 
 
-def logsumexp(x):
-    """ln Σ e^x_i as one node; its slopes are exactly softmax(x). [n] -> one Value.
+def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
+    """ln Σ e^x_i as one node; its slopes are exactly softmax(x).
 
     Taking the largest x_i out first changes nothing in exact arithmetic, ln Σ e^x_i = m + ln Σ e^(x_i - m), and keeps
     every exponent at 0 or below, so nothing overflows.
@@ -508,8 +508,8 @@ def logsumexp(x):
     return Value(largest + math.log(total), x, [power / total for power in powers])
 
 
-def softmax(x):
-    """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)). [n] -> [n].
+def softmax(x):  # [n] -> [n], probabilities that sum to 1
+    """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)).
 
     ∂p_i/∂x_j = p_i (1 - p_i) for i = j, else -p_i p_j; autograd finds it through the two steps.
 
@@ -526,8 +526,8 @@ def softmax(x):
     return [(value + minus_total).exp() for value in x]
 
 
-def rmsnorm(x, epsilon=1e-5):
-    """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain. [n] -> [n].
+def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1
+    """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain.
 
     y_i = x_i * s with s = (mean(x²) + epsilon)^(-1/2), and ∂L/∂x_j = s * (g_j - y_j * mean(g * y)) with g = ∂L/∂y. The
     mean is not removed, and no |y_i| exceeds sqrt(n). epsilon keeps a vector of zeros at zero.
@@ -1518,11 +1518,11 @@ class Lecture:
         self.speaking, self.titled = True, False
         self.config = config
         self.loaded = "load" in options
-        self.pausing = options["pause"] and sys.stdin.isatty() and sys.stdout.isatty()
+        self.pausing = options["pause"] and on_terminal() and sys.stdin.isatty()
         self.narrated = {1, 2, 50, 100, 500, config.num_steps}
         self.width = max(77, min(shutil.get_terminal_size((100, 24)).columns, 100) - 3)
         try:
-            "│─█░▒▓".encode(sys.stdout.encoding or "ascii")
+            "│─█░▒▓".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
             self.margin, self.rule, self.full, self.shades = "│", "─", "█", " ░▒▓█"
         except UnicodeEncodeError:
             self.margin, self.rule, self.full, self.shades = "|", "-", "#", " .:*#"
@@ -1753,7 +1753,7 @@ class Lecture:
             return
         recent = self.losses[-100:]
         mean = sum(recent) / len(recent)
-        self.line_open = sys.stdout.isatty()
+        self.line_open = on_terminal()
         last = self.line_open and step == self.config.num_steps  # then `look_back` says more
         if (step % 50 == 0 or self.watching) and not last:
             self.close_line()

@@ -295,8 +295,8 @@ class Value:
 sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # in math since Python 3.12
 
 
-def linear(x, weights):
-    """y = W x: a dot product of x with each row of W, each as one node. [n_in], [n_out][n_in] -> [n_out].
+def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; + joins lists
+    """y = W x: a dot product of x with each row of W, each as one node.
 
     A dot product Σ W_ij x_j is one node with 2n children in place of n products and a sum: the slope in a factor is the
     other factor. Most of the program's speed comes from this. + joins lists: the children are the row and then x, the
@@ -311,8 +311,8 @@ def dot(a, b): return linear(a, [b])[0]  # [n], [n] -> one Value
 def add(a, b): return [left + right for left, right in zip(a, b)]  # [n], [n] -> [n]
 
 
-def logsumexp(x):
-    """ln Σ e^x_i as one node; its slopes are exactly softmax(x). [n] -> one Value.
+def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
+    """ln Σ e^x_i as one node; its slopes are exactly softmax(x).
 
     Taking the largest x_i out first changes nothing in exact arithmetic, ln Σ e^x_i = m + ln Σ e^(x_i - m), and keeps
     every exponent at 0 or below, so nothing overflows.
@@ -323,8 +323,8 @@ def logsumexp(x):
     return Value(largest + math.log(total), x, [power / total for power in powers])
 
 
-def softmax(x):
-    """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)). [n] -> [n].
+def softmax(x):  # [n] -> [n], probabilities that sum to 1
+    """Any n numbers to n probabilities that sum to 1: p_i = e^x_i / Σ e^x_j = e^(x_i - logsumexp(x)).
 
     ∂p_i/∂x_j = p_i (1 - p_i) for i = j, else -p_i p_j; autograd finds it through the two steps.
 
@@ -341,8 +341,8 @@ def softmax(x):
     return [(value + minus_total).exp() for value in x]
 
 
-def rmsnorm(x, epsilon=1e-5):
-    """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain. [n] -> [n].
+def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1
+    """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain.
 
     y_i = x_i * s with s = (mean(x²) + epsilon)^(-1/2), and ∂L/∂x_j = s * (g_j - y_j * mean(g * y)) with g = ∂L/∂y. The
     mean is not removed, and no |y_i| exceeds sqrt(n). epsilon keeps a vector of zeros at zero.

@@ -111,8 +111,8 @@ def test_a_figure_that_comes_from_training():
                                                               "runs is repeated, and not all 26")
 def test_every_figure_that_comes_from_training():
     stated, colder, moves, roots = figures_from_training()
-    scale = "/ config.head_dim**0.5 for"
-    patches = [(), (scale, "for"), (scale, "/ config.head_dim for")]
+    scale = " / head_dim**0.5 for"
+    patches = [(), (scale, " for"), (scale, " / head_dim for")]
     stated_for_default_run = stated.pop(("num_steps", "1000"))
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         default = pool.submit(default_run, [float(temperature) for temperature, _ in colder])
@@ -220,13 +220,13 @@ def own_terminal():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def in_a_terminal(arguments, typed, wait_for):
-    """Runs the lecture on a pseudo-terminal, types one thing after each prompt (the last again and again).
+def in_a_terminal(arguments, typed, wait_for, script="script_gpt_educational"):
+    """Runs a script on a pseudo-terminal, types one thing after each prompt (the last again and again).
 
     Returns what the screen received, how many prompts were answered, and the exit code.
     """
     master, slave = pty.openpty()
-    command = [sys.executable, os.path.join(helpers.ROOT, "script_gpt_educational.py"), *map(str, arguments)]
+    command = [sys.executable, os.path.join(helpers.ROOT, f"{script}.py"), *map(str, arguments)]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, close_fds=True,
                                preexec_fn=own_terminal)
@@ -261,12 +261,39 @@ def test_pause_waits_for_a_guess_at_each_question(few_names):
     assert text.index("Your guess") < text.index("ANSWER: ")
 
 
-def test_on_a_terminal_the_step_line_is_rewritten_in_place(few_names):
-    text, _, code = in_a_terminal([few_names, "--steps", 20, "--samples", 1], [b""], b"never asked")
-    assert code == 0
-    assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4} \| \[#{20}\]    0 s,    0 s left", text)
-    assert re.search(r"\rstep    7 /   20 \| [^\n]*\rstep    8 /   20 \| ", text), "no new line between steps"
-    assert "Your guess" not in text
+def test_on_a_terminal_the_step_line_is_rewritten_in_place(script, few_names):
+    text, _, code = in_a_terminal([few_names, "--steps", 20, "--samples", 1], [b""], b"never asked", script)
+    assert code == 0 and "Your guess" not in text
+    if script == "script_gpt":
+        assert re.search(r"\rstep    7 /   20 \| loss \d\.\d{4}\rstep    8 /   20 \| ", text)
+        assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4}\r\r?\n--- new names ---\r\n", text)
+    else:
+        assert re.search(r"\rstep   20 /   20 \| loss \d\.\d{4} \| \[#{20}\] +\d+ s, +0 s left", text)
+        assert re.search(r"\rstep    7 /   20 \| [^\n]*\rstep    8 /   20 \| ", text), "no new line between steps"
+
+
+def test_a_long_document_fills_no_screen(tmp_path):
+    """Of one line of 100,000 characters, what is read is told, and no more."""
+    path = tmp_path / "long.txt"
+    path.write_text("ab" * 50_000 + "\nba\n", encoding="utf-8")
+    text = helpers.run("script_gpt_educational", path, "--steps", 2, "--samples", 1).stdout
+    lines = [line for line in text.splitlines() if ">>>" not in line]  # Python sessions are not folded
+    assert len(lines) < 1000 and max(map(len, lines)) <= 100
+
+
+def test_waits_before_training_are_not_taken_off_the_time_left(few_names, monkeypatch):
+    """The clock stands still but for a pause of 1,000 seconds before training, and one second for each step."""
+    gpt = helpers.load("script_gpt_educational")
+    clock = [0.0]
+    monkeypatch.setattr(gpt, "time", type("Clock", (), {"perf_counter": staticmethod(lambda: clock[0])}))
+    gpt.lecture.begin = lambda options, config: (type(gpt.lecture).begin(gpt.lecture, options, config),
+                                                 setattr(gpt.lecture, "waited", 1000.0))
+    real = gpt.train_step
+    monkeypatch.setattr(gpt, "train_step", lambda *args: (clock.__setitem__(0, clock[0] + 1.0), real(*args))[1])
+    text = helpers.transcript(gpt, few_names, "--steps", 60, "--samples", 0)
+    text = " ".join(line.lstrip("│ ") for line in text.splitlines())
+    assert re.findall(r"(-?\d+) s left", text) == ["59", "58", "10", "0"]
+    assert "after step 1: its loss " in text and "after step 2: mean of the last 2 losses" in text
 
 
 def test_ctrl_c_at_a_question_stops_the_training(few_names, tmp_path):

@@ -28,7 +28,7 @@ def make(gpt, seed=1, vocab_size=6, **sizes):
 
 def logits_of(gpt, tokens, state_dict, config):
     """The logits at every position, as floats."""
-    keys, values = gpt.empty_cache(config), gpt.empty_cache(config)
+    keys, values = {}, {}
     rows = [gpt.gpt_forward(token, position, keys, values, state_dict, config) for position, token in enumerate(tokens)]
     numbers = [[logit.data for logit in row] for row in rows]
     gpt.Value.tape.clear()
@@ -36,12 +36,11 @@ def logits_of(gpt, tokens, state_dict, config):
 
 
 def test_default_sizes(gpt):
-    config = gpt.GPTConfig()
-    shapes = gpt.parameter_shapes(config, 27)
+    state_dict = gpt.initialize_parameters(gpt.GPTConfig(), 27, random.Random(0))
     layer = [f"layer0.{name}" for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")]
-    assert list(shapes) == ["wte", "wpe", "lm_head", *layer]
-    assert sum(n_out * n_in for n_out, n_in in shapes.values()) == 4192
-    assert config.head_dim == 4
+    assert list(state_dict) == ["wte", "wpe", "lm_head", *layer]
+    shapes = [(len(rows), {len(row) for row in rows}) for rows in state_dict.values()]
+    assert shapes == [(27, {16}), (16, {16}), (27, {16}), *[(16, {16})] * 4, (64, {16}), (16, {64})]
 
 
 def test_the_gradient_of_every_parameter_of_a_whole_model(gpt):
@@ -87,6 +86,7 @@ def test_the_cache_gives_what_recomputing_from_the_start_gives(gpt):
     rng = random.Random(5)
     for _ in range(5):
         config, state_dict = make(gpt, seed=rng.random())
+        head_dim = config.n_embd // config.n_head
         tokens = [rng.randrange(6) for _ in range(config.block_size)]
         floats = {name: [[w.data for w in row] for row in matrix] for name, matrix in state_dict.items()}
 
@@ -102,10 +102,10 @@ def test_the_cache_gives_what_recomputing_from_the_start_gives(gpt):
             q, k, v = ([times(w[f"attn_w{kind}"], norm(x)) for x in stream] for kind in "qkv")
             for p in reversed(range(len(stream))):
                 out = []
-                for h in range(0, config.n_embd, config.head_dim):
-                    part = range(h, h + config.head_dim)
+                for h in range(0, config.n_embd, head_dim):
+                    part = range(h, h + head_dim)
                     products = [sum(q[p][i] * k[t][i] for i in part) for t in range(p + 1)]
-                    scores = [math.exp(product / math.sqrt(config.head_dim)) for product in products]
+                    scores = [math.exp(product / math.sqrt(head_dim)) for product in products]
                     out += [sum(s * v[t][i] for t, s in enumerate(scores)) / sum(scores) for i in part]
                 x = [a + b for a, b in zip(stream[p], times(w["attn_wo"], out))]
                 hidden = [max(0.0, a) for a in times(w["mlp_fc1"], norm(x))]
@@ -218,6 +218,74 @@ def test_sampling_draws_with_the_probabilities_of_the_model(gpt):
         assert drawn.count(text) / 4000 == pytest.approx(powers[token] / sum(powers), abs=0.035)
 
 
+def test_temperature_0_takes_the_likeliest_token_each_time(gpt):
+    tokenizer = gpt.Tokenizer("abcde")
+    for seed in range(5):
+        config, state_dict = make(gpt, seed, temperature=0.0)
+        drawn = {gpt.generate_text([5], state_dict, tokenizer, config, random.Random(chance)) for chance in range(20)}
+        tokens = [5]
+        while len(tokens) <= config.block_size and (tokens[-1] != 5 or len(tokens) == 1):
+            logits = logits_of(gpt, tokens, state_dict, config)[-1]
+            tokens.append(logits.index(max(logits)))
+        assert drawn == {tokenizer.decode(tokens)}
+
+
+@pytest.mark.parametrize("moment", ["compute_loss", "backward", "step", "print_step"])
+def test_an_interrupted_step_does_not_count(gpt, moment, monkeypatch):
+    """Ctrl-C at that moment of step 4, here in the middle of the update: everything is as step 3 left it."""
+    def trained(steps, interrupted):
+        config = gpt.GPTConfig(**{**TINY, "num_steps": 8})
+        state_dict = gpt.initialize_parameters(config, 6, random.Random(1))
+        optimizer, calls = gpt.AdamOptimizer(state_dict, config), []
+
+        def interrupting(real):
+            def call(*arguments):
+                calls.append(moment)
+                if len(calls) == 4 and moment == "step":
+                    optimizer.parameters[7].data += 1.0  # as if some parameters had been updated, and others not
+                    optimizer.m[3] += 1.0
+                    optimizer.t += 1
+                if len(calls) == 4:
+                    raise KeyboardInterrupt
+                return real(*arguments)
+            return call
+
+        with monkeypatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+            if interrupted:
+                owner = {"backward": gpt.Value, "step": gpt.AdamOptimizer}.get(moment, gpt)
+                patch.setattr(owner, moment, interrupting(getattr(owner, moment)))
+            else:
+                rate = [config.learning_rate * (1 - i / 8) for i in range(steps)]
+                for i in range(steps):
+                    gpt.train_step([5, 1, 2, i % 3, 5], state_dict, optimizer, rate[i], config)
+                return optimizer.snapshot()
+            documents = [[5, 1, 2, i % 3, 5] for i in range(8)]
+            assert gpt.train(documents, state_dict, optimizer, config) == steps
+        assert all(parameter.grad == 0.0 for parameter in optimizer.parameters) and gpt.Value.tape == []
+        return optimizer.snapshot()
+
+    steps = 4 if moment == "print_step" else 3  # when its line is printed, a step is over
+    assert trained(steps, True) == trained(steps, False)
+
+
+def test_a_run_is_prepared_as_the_order_of_chance_demands(gpt):
+    config = gpt.GPTConfig(n_embd=4, n_head=2, seed=5)
+    run = gpt.prepare_run(DOCS, config)
+    rng, docs = random.Random(5), list(DOCS)
+    rng.shuffle(docs)
+    state_dict = gpt.initialize_parameters(config, run.tokenizer.vocab_size, rng)
+    assert run.docs == docs != DOCS and run.documents == [run.tokenizer.encode(doc) for doc in docs]
+    assert [[w.data for w in row] for row in run.state_dict["wte"]] == [[w.data for w in row]
+                                                                       for row in state_dict["wte"]]
+    assert run.rng.random() == rng.random() and run.step == 0
+
+
+def test_sizes_that_no_memory_holds_are_refused_with_the_estimate(gpt):
+    with pytest.raises(gpt.InputError, match="parameters need about [0-9,]+ GiB"):
+        gpt.prepare_run(DOCS, gpt.GPTConfig(n_embd=10**8))
+    gpt.check_memory(gpt.GPTConfig(n_embd=64, n_head=4, n_layer=4), 100)
+
+
 def test_training_and_sampling_agree_with_the_textbook_form(gpt):
     """The whole program against an implementation that shares no code with it."""
     for sizes, results in textbook_results():
@@ -229,7 +297,8 @@ def test_training_and_sampling_agree_with_the_textbook_form(gpt):
         state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            taken = gpt.train([tokenizer.encode(doc) for doc in docs], state_dict, config, 0, [])
+            taken = gpt.train([tokenizer.encode(doc) for doc in docs], state_dict,
+                              gpt.AdamOptimizer(state_dict, config), config)
         assert taken == 10
         losses = [line.split()[-1] for line in output.getvalue().splitlines()]
         assert losses == [f"{loss:.4f}" for loss in results[:10]]
@@ -247,7 +316,7 @@ def test_the_whole_program_agrees_with_the_textbook_form(gpt):
         path = os.path.join(folder, "names.txt")
         with open(path, "w", encoding="utf-8") as file:
             file.write("\n".join(docs))
-        assert gpt.main([path, "--steps=3", "--samples=3", *options]) == 0
+        gpt.main([path, "--steps=3", "--samples=3", *options])
     answers = [line.split()[-1] for line in output.getvalue().splitlines() if line.startswith("step")]
     answers += [line.split(":")[1].strip() for line in output.getvalue().splitlines() if line.startswith("sample")]
     *losses, _, _, _ = expected = list(textbook_gpt.run(docs, 3, 3, **sizes))
@@ -271,7 +340,7 @@ def test_training_leaves_nothing_on_the_tape_and_no_gradient(gpt):
 
 
 @pytest.mark.parametrize("wrong", [
-    dict(n_embd=10, n_head=4), dict(n_layer=0), dict(block_size=0), dict(temperature=0.0), dict(num_samples=-1),
+    dict(n_embd=10, n_head=4), dict(n_layer=0), dict(block_size=0), dict(temperature=-1.0), dict(num_samples=-1),
     dict(temperature=float("nan")), dict(num_steps=10**400), dict(learning_rate=-1.0), dict(num_steps=-1),
     dict(learning_rate=float("inf"))])
 def test_a_configuration_that_cannot_be_is_refused(gpt, wrong):

@@ -70,8 +70,34 @@ def test_a_constant_power_only(engine):
         engine.Value(2.0) ** engine.Value(2.0)
     with pytest.raises(TypeError):
         2 ** engine.Value(2.0)
-    with pytest.raises(ValueError):
+    with pytest.raises(TypeError):
         engine.Value(-8.0) ** 0.5  # not a complex number without a word
+
+
+def test_powers_of_0_and_division_by_0(engine):
+    """As with plain numbers: 0 ** 0 is 1, and division by 0 is a ZeroDivisionError, however it is written."""
+    zero, one = engine.Value(0.0), engine.Value(1.0)
+    power = zero**0
+    power.backward()
+    assert (power.data, zero.grad) == (1.0, 0.0)
+    assert (engine.Value(0.0) ** 2).data == 0.0
+    for divide in (lambda: one / zero, lambda: one / 0, lambda: 1 / zero, lambda: zero**-1, lambda: zero**-0.5):
+        with pytest.raises(ZeroDivisionError):
+            divide()
+
+
+def test_relu_at_exactly_0_is_0_with_slope_0(engine):
+    for number in (0.0, -0.0):
+        a, b = engine.Value(number), engine.Value(3.0)
+        result = a.relu() * b + a * 0.0
+        assert a.relu().data == 0.0
+        result.backward()
+        assert (a.grad, b.grad) == (0.0, 0.0)
+
+
+def test_a_value_shows_its_number_and_its_gradient():
+    import script_gpt_refactored as gpt
+    assert repr(gpt.Value(2.0)) == "Value(data=2.0, grad=0.0)"
 
 
 def test_vector_functions_have_the_slopes_of_central_differences(engine):
@@ -87,9 +113,10 @@ def test_vector_functions_have_the_slopes_of_central_differences(engine):
         def split(values):
             return list(values[:n]), [list(values[n : 2 * n]), list(values[2 * n :])]
 
-        slopes_agree(engine, lambda *x: engine.dot(x[:n], x[n : 2 * n]), numbers[: 2 * n])
+        slopes_agree(engine, lambda *x: engine.dot(list(x[:n]), list(x[n : 2 * n])), numbers[: 2 * n])
         slopes_agree(engine, lambda *x: weigh(engine.linear(*split(x))), numbers)
         slopes_agree(engine, lambda *x: engine.logsumexp(x), numbers)
+        slopes_agree(engine, lambda *x: weigh(engine.add(x[:n], x[n : 2 * n])), numbers[: 2 * n])
         slopes_agree(engine, lambda *x: weigh(engine.softmax(x)), numbers[:n])
         slopes_agree(engine, lambda *x: weigh(engine.rmsnorm(list(x))), numbers[:n], tolerance=1e-4)
 
