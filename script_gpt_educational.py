@@ -59,7 +59,7 @@ import unicodedata
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Sequence
 
 # ======================================================================================================================
 # Configuration
@@ -399,10 +399,10 @@ class Value:
         >>> x.grad
         100001.0
 
-        DEEPER. The tape is why training takes more memory than generating: everything computed on the way is kept
-        until the walk back. Large models throw part of it away and compute it a second time (Chen et al., 2016). The
-        list of elementary steps is Wengert's (1964), who walked it forwards; walking it backwards is Linnainmaa's
-        (1970).
+        DEEPER. The tape is what training pays in memory: everything computed on the way is kept until the walk back.
+        (Generating records one here too, and clears it after each name; most engines then record nothing.) Large
+        models throw part of it away and compute it a second time (Chen et al., 2016). The list of elementary steps is
+        Wengert's (1964), who walked it forwards; walking it backwards is Linnainmaa's (1970).
 
         PAUSE AND THINK: what happens when backward is called twice on the same loss?
         ANSWER: here, an error: the first walk has used up the tape. A simple engine that sorts the graph would say
@@ -438,7 +438,7 @@ def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; + joins lists
     WHAT. y = W x: each number of y is a weighted sum of all the numbers of x, with one row of W for its weights.
 
     WHY. It is the simplest way to make new numbers out of old ones that can be learned: a weight says how much one
-    number counts for another. Nearly all parameters of the model are such weights.
+    number counts for another. Of the 4,192 parameters 3,504 are such weights; the others are the rows of wte and wpe.
 
     HOW. The first row gives 1 * 5 + 2 * 6 = 17, the second 3 * 5 + 4 * 6 = 39:
 
@@ -730,23 +730,24 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
 
     PAUSE AND THINK: why the square root, and not head_dim itself?
     ANSWER: because variances add, not sizes. Dividing by d would leave wide heads with scores of size 1 / sqrt(d), and
-    attention nearly even whatever they hold.
+    attention nearly even at the start; training can then still make the scores larger.
 
     LECTURE: The MLP and its relu
     WHAT. After attention each position thinks on its own: 4 n_embd weighted sums of its n_embd numbers, the negative
     ones set to 0 (relu), and n_embd weighted sums of what is left.
 
     WHY. Each of the 4 n_embd neurons is a detector that speaks only when its pattern is there. Attention carries
-    numbers between positions; here something new is made of them. In this model most parameters stand in the MLP of
-    each layer.
+    numbers between positions; here something new is made of them. About half of this model's parameters, 2,048 of
+    4,192, stand in the MLP.
 
     HOW. A neuron with weights 1 and -2 is silent for [1, 1] and speaks for [3, 1]:
 
     >>> [linear([Value(a), Value(b)], [[Value(1.0), Value(-2.0)]])[0].relu().data for a, b in ((1, 1), (3, 1))]
     [0.0, 1.0]
 
-    DEEPER. Where a neuron is silent its slope is 0, so it gets no gradient; one that is silent for every document
-    never gets any again. The narrated steps count them.
+    DEEPER. Where a neuron is silent its slope is 0, so there it gets no gradient; in this program its output is then a
+    constant 0, linked to nothing. That need not last, even if it is silent for every name: what it reads changes as
+    the embeddings are trained, and it may speak again. The narrated steps count the parameters without a gradient.
 
     PAUSE AND THINK: what is the slope of relu at exactly 0?
     ANSWER: there is none: from the left it is 0, from the right 1. By custom 0 is taken; it hardly ever matters.
@@ -809,7 +810,7 @@ def compute_loss(tokens, state_dict, config):
     >>> [round(-math.log(p), 3) for p in (0.99, 0.5, 0.01)]
     [0.01, 0.693, 4.605]
 
-    Guessing evenly among 27 tokens costs ln 27, at every position, and its perplexity is 27: as unsure as a fair
+    Guessing evenly among 27 tokens costs ln 27, at every position, and its perplexity is 27: it does as badly as a fair
     choice among 27.
 
     >>> round(math.log(27), 4)
@@ -1671,7 +1672,7 @@ class Lecture:
         self.say()
         vocab_size = self.tokenizer.vocab_size
         self.say(f"The loss of this document is the mean of that column: {loss.data:.4f} nats. Its perplexity is "
-                 f"exp({loss.data:.4f}) = {self.perplexity(loss.data):.2f}: as unsure as a fair choice among that many "
+                 f"exp({loss.data:.4f}) = {self.perplexity(loss.data):.2f}: it does as badly as a fair choice among that many "
                  f"tokens. Guessing evenly costs ln({vocab_size}) = {even:.4f}, perplexity {vocab_size}.")
         nodes, edges = len(Value.tape), sum(len(node.children) for node in Value.tape)
         self.say()
@@ -1856,4 +1857,5 @@ lecture = Lecture()
 
 
 if __name__ == "__main__":
-    main(None if "__file__" in globals() else [])  # pasted, the arguments are somebody else's
+    # Pasted into a notebook it has no file, and the arguments there are somebody else's.
+    main(None if "__file__" in globals() else [])

@@ -57,7 +57,7 @@ import unicodedata
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Sequence
 
 # ======================================================================================================================
 # Configuration
@@ -933,4 +933,5 @@ def refuse(problem: object) -> None:
 
 
 if __name__ == "__main__":
-    main(None if "__file__" in globals() else [])  # pasted, the arguments are somebody else's
+    # Pasted into a notebook it has no file, and the arguments there are somebody else's.
+    main(None if "__file__" in globals() else [])

@@ -3,6 +3,7 @@ import ast
 import math
 import os
 import re
+import subprocess
 import textwrap
 
 import helpers
@@ -74,6 +75,12 @@ def evaluate(expression):
     return float(eval(expression, names))
 
 
+def printed(command):
+    """What a line for the shell prints in the folder of the scripts."""
+    return subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
+                          cwd=helpers.ROOT).stdout
+
+
 NUMERAL = r"(?<![\w.,])\.?\d[\d,]*(?:\.\d+)*"
 MATH = r"(?s)```math\n.*?```|\$`.*?`\$"
 LINK = r"\[(?:[Ss]ection )?(\d[\d.]*)[^\]]*\]\(#([^)]*)\)"  # a link to a numbered section: its number, its target
@@ -105,6 +112,7 @@ def prose(section):
     text = re.sub(r"\]\([^)]*\)", "]", text)
     text = re.sub(r"(?m)^<details><summary><b>\d+\.", "", text)
     text = re.sub(r"\b(?:GPT|UTF)-\d\b", "", text)  # a name
+    text = re.sub(r"\bPython 3\.\d+\b", "", text)  # a name
     text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 8.2
     return text
 

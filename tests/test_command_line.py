@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -484,7 +483,8 @@ def test_in_a_window_that_says_it_is_a_terminal(engine, expected, monkeypatch):
 
 def test_with_a_closed_output_the_model_is_saved(script, expected, tmp_path):
     saved = tmp_path / "model.json"
-    command = f'"{sys.executable}" "{helpers.ROOT}/{script}.py" "{expected[0]}" --steps 2 --samples 1 --save "{saved}" >&-'
+    arguments = f'"{expected[0]}" --steps 2 --samples 1 --save "{saved}"'
+    command = f'"{sys.executable}" "{helpers.ROOT}/{script}.py" {arguments} >&-'
     process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (process.returncode, process.stderr) == (0, "")
     assert json.loads(saved.read_text())["step"] == 2

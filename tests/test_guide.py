@@ -80,10 +80,11 @@ def sizes():
     gpt = helpers.load("script_gpt_refactored")
     config, docs = gpt.GPTConfig(), gpt.load_dataset(helpers.NAMES)
     letters = len(set("".join(docs)))
-    shapes = gpt.parameter_shapes(config, letters + 1)
+    state_dict = gpt.initialize_parameters(config, letters + 1, random.Random(config.seed))
+    shapes = {name: (len(matrix), len(matrix[0])) for name, matrix in state_dict.items()}
     found = {"width": config.n_embd, "hidden": shapes["layer0.mlp_fc1"][0], "context": config.block_size,
              "factor": shapes["layer0.mlp_fc1"][0] // config.n_embd, "heads": config.n_head,
-             "head_dim": config.head_dim, "letters": letters, "tokens": letters + 1, "names": len(docs),
+             "head_dim": config.n_embd // config.n_head, "letters": letters, "tokens": letters + 1, "names": len(docs),
              "weight_std": config.weight_std, "temperature": config.temperature, "matrices": len(shapes),
              "questions": len("emma") + 1, "fields": len(gpt.Value.__slots__),
              "parameters": sum(n_out * n_in for n_out, n_in in shapes.values())}
@@ -141,7 +142,7 @@ def test_the_sessions_of(title, monkeypatch):
     parts = doctest.DocTestParser().parse(text)
     assert "".join(part for part in parts if isinstance(part, str)).strip() == "", "a line that is not run"
     script_gpt_refactored.Value.tape.clear()  # whatever another test has left there
-    gc.disable()  # as the scripts do while training: a quarter quicker
+    gc.disable()  # as good as in the scripts, which raise its threshold: a quarter quicker
     try:
         result = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, {}, title, guide.PATH, 0))
     finally:
@@ -180,7 +181,7 @@ def test_a_figure_that_nothing_holds_is_noticed():
 def test_every_block_is_of_a_kind_that_is_checked():
     found = guide.fences(GUIDE)
     for info, content in found:
-        assert (info in ("math", "mermaid", "text", "sh") or info.startswith("python ")
+        assert (info in ("math", "mermaid", "text", "sh", "diff") or info.startswith("python ")
                 or info == "python" and content.startswith(">>> ")), (info, content)
     assert GUIDE.count("```") == 2 * len(found)
 
@@ -220,6 +221,14 @@ def test_every_snippet_is_the_code_in_the_file():
             "generate_text"} <= set(named)
     assert sum(spec.startswith("script_gpt.py ") for spec in named) >= 5
     assert "script_gpt_educational.py train_step" in named
+
+
+@pytest.mark.skipif("GNU" not in guide.printed("diff --version"), reason="GNU diff is not here, whose columns these are")
+def test_every_piece_of_a_diff_is_what_its_command_prints():
+    pieces = re.findall(r"(?ms)^```sh\n([^`]*?)```\n\n```diff\n(.*?)^```$", GUIDE)
+    assert len(pieces) == GUIDE.count("```diff\n") == 2
+    for command, piece in pieces:
+        assert guide.printed(command) == piece != ""
 
 
 def test_a_snippet_is_the_function_without_its_docstrings():
@@ -383,25 +392,24 @@ def test_the_shapes_are_those_the_forward_pass_makes():
     sizes = {"n_embd": 12, "4 n_embd": 48, "vocab_size": 7, "block_size": 5, "head_dim": 6, "position + 1": 2}
     default = {"n_embd": 16, "4 n_embd": 64, "vocab_size": 27, "block_size": 16, "head_dim": 4}
     state_dict = gpt.initialize_parameters(config, 7, random.Random(1))
-    keys, values = gpt.empty_cache(config), gpt.empty_cache(config)
-    seen = {}
+    keys, values, seen = {}, {}, {}
 
-    def watch(frame, event, _):
+    def watch(frame, event, result):
         if event == "return" and frame.f_code.co_name == "gpt_forward":
-            seen.update(frame.f_locals)
+            seen.update(frame.f_locals, logits=result)
 
     gpt.gpt_forward(1, 0, keys, values, state_dict, config)
     sys.setprofile(watch)
     gpt.gpt_forward(1, 1, keys, values, state_dict, config)
     sys.setprofile(None)
-    seen.update({name.split(".")[-1]: matrix for name, matrix in state_dict.items()}, keys=keys[0])
-    seen["values of a layer"], seen["probabilities"] = values[0], gpt.softmax(seen["logits"])
+    seen.update({name.split(".")[-1]: matrix for name, matrix in state_dict.items()})
+    seen["probabilities"] = gpt.softmax(seen["logits"])
     rows = re.findall(r"(?m)^\| ([^|]+) \| (\[[^|]+\]) \| ([^|]+) \|$", SECTIONS["5.2 Dimensions through the network"])
-    assert len(rows) == 15
+    assert len(rows) == 14
     for names, shape, by_default in rows:
         extents = re.findall(r"\[([^\]]+)\]", shape)
         for name in names.split(", "):
-            value, found = seen[name], []
+            value, found = eval(name, dict(seen)), []
             while isinstance(value, list):
                 found.append(len(value))
                 value = value[0]

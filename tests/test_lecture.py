@@ -315,3 +315,14 @@ def test_without_docstrings_the_program_runs_without_lectures(few_names):
     script = os.path.join(helpers.ROOT, "script_gpt_educational.py")
     process = subprocess.run([sys.executable, "-OO", script, str(few_names), "--steps", "3"], capture_output=True)
     assert (process.returncode, process.stderr) == (0, b"")
+
+
+def test_the_shares_of_the_parameters_that_the_lectures_state():
+    gpt = helpers.load("script_gpt_refactored")
+    sizes = {name: len(rows) * len(rows[0])
+             for name, rows in gpt.initialize_parameters(gpt.GPTConfig(), 27, random.Random(0)).items()}
+    total = sum(sizes.values())
+    mlp = sum(size for name, size in sizes.items() if "mlp" in name)
+    linear, model = (" ".join(docstrings()[name].split()) for name in ("linear", "gpt_forward"))
+    assert f"About half of this model's parameters, {mlp:,} of {total:,}, stand in the MLP." in model
+    assert f"Of the {total:,} parameters {total - sizes['wte'] - sizes['wpe']:,} are such weights" in linear

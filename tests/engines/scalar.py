@@ -36,7 +36,7 @@ def answer(config, state_dict, docs):
     values = {name: [[gpt.Value(x) for x in row] for row in rows] for name, rows in state_dict.items()}
     logits, losses = [], []
     for document in docs:
-        keys, cached = gpt.empty_cache(config), gpt.empty_cache(config)
+        keys, cached = {}, {}
         logits.append([])
         for position in range(min(config.block_size, len(document) - 1)):
             scores = gpt.gpt_forward(document[position], position, keys, cached, values, config)

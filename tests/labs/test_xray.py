@@ -74,8 +74,10 @@ def test_the_report_tells_the_whole_step(report, trace):
     assert f"mean over the positions: {trace.loss.value:.4f}" in report
     assert "would cost 3.2958" in report.replace("\n", " ")
     for label, numbers in trace.variables().items():
-        if not label.startswith(("loss", "position_loss", "logits")) and not label.endswith("attn_logits"):
+        if not label.startswith(("loss", "position_loss", "logits")) and not label.endswith("scores"):
             assert re.search(rf"^{re.escape(label)}\b", report, re.MULTILINE), label
+    for label in ("x.1~add", "layer0.x.2~linear", "layer0.hidden~linear", "layer0.x.3~linear"):
+        assert re.search(rf"^{re.escape(label)} \[5\]", report, re.MULTILINE), label
 
 
 def test_the_report_fits_a_terminal_of_80_columns(report):
@@ -133,7 +135,7 @@ def test_why_gives_formula_line_and_inputs_down_to_the_depth(trace):
     loss = trace.find("position_loss[2]")
     flat = ask("emma", "--why", "position_loss[2]", "--depth", 1)
     assert flat.splitlines()[0] == f"{loss.name} = {loss.value!r}"
-    assert f"line {loss.line} of compute_loss: position_loss = logsumexp(logits) - logits[target]" in flat
+    assert f"line {loss.line} of compute_loss: position_loss = logsumexp(logits) - logits[tokens[" in flat
     assert "add = position_loss~logsumexp[2 'm'] + position_loss~mul[2 'm']" in flat
     deep = ask("emma", "--why", "position_loss[2]", "--depth", 3)
     assert "logits[2 'm'][12 'm'] = " in deep and len(deep) > 4 * len(flat)
@@ -154,13 +156,26 @@ def test_why_sums_the_terms_of_a_product_to_the_number(trace):
 def test_why_of_a_parameter_tells_what_adam_made_of_it(trace):
     text = ask("emma", "--why", "wte[12][5]")
     number = trace.find("wte[12][5]")
-    assert len(trace.updates[number.index]) == 6
+    assert len(trace.updates[number.index]) == 4
+    assert "parameter.data - learning_rate * (m[i] / bias1) / (sqrt(v[i] / bias2) + eps_adam)" in text
     for done in trace.updates[number.index]:
         assert f".{done.line.name:<6} = {done.line.formula.format(*done.line.symbols)}" in text
         assert f"{done.result:.5g}" in text
 
 
-@pytest.mark.parametrize("name", ["layer0.q[3][5]", "wte[26][4]", "x.2.scale[0]", "layer0.x.3[1][2]"])
+def test_why_and_blame_of_a_silent_neuron_say_that_it_is_silent(trace):
+    number = next(number for number in trace.slots()["layer0.hidden"] if not number.inputs)
+    neuron = trace.numbers[number.unlinked[0]]
+    text = ask("emma", "--why", number.name)
+    assert f"line {number.line} of gpt_forward: hidden = [y.relu() for y in " in text
+    assert f"relu = max({neuron.name}, 0.0)\n" in text and f"= max({neuron.value:.4g}, 0.0)\n" in text
+    assert f"A silent neuron: relu read {neuron.name}" in text
+    assert f"{neuron.name} = {neuron.value!r}" in text  # explained in its turn
+    flat = " ".join(ask("emma", "--blame", neuron.name).split())
+    assert f"Only relu read it, and gave {number.name}, a constant" in flat and "gradient 0.0" in flat
+
+
+@pytest.mark.parametrize("name", ["layer0.q[3][5]", "wte[26][4]", "x.1.scale[0]", "layer0.x.2[1][2]"])
 def test_blame_adds_up_to_the_gradient_and_leads_to_the_loss(name, trace):
     text = ask("emma", "--blame", name)
     number = trace.find(name)
@@ -197,7 +212,7 @@ def test_no_path_to_the_loss_is_heavier_than_the_heaviest(trace):
 
 def test_blame_of_the_loss_and_of_what_nothing_used():
     assert "its slope in itself is 1" in ask("emma", "--n-embd", 8, "--blame", "loss")
-    assert "its gradient is 0" in ask("zoe", "--n-embd", 8, "--blame", "wte[0 'a'][0]")
+    assert "its gradient is 0" in " ".join(ask("zoe", "--n-embd", 8, "--blame", "wte[0 'a'][0]").split())
 
 
 def test_the_json_holds_all_of_the_trace(tmp_path, trace):
@@ -206,14 +221,16 @@ def test_the_json_holds_all_of_the_trace(tmp_path, trace):
     assert data["tokens"] == trace.tokens and len(data["numbers"]) == len(trace.numbers)
     for entry, number in zip(data["numbers"], trace.numbers):
         assert (entry["name"], entry["output"], entry["gradient"]) == (number.name, number.value, number.gradient)
-        if number.inputs:
+        if number.is_computed:
             assert eval(entry["in_numbers"], vars(math)) == pytest.approx(entry["output"], rel=1e-12, abs=1e-14)
             assert entry["inputs"] == [trace.numbers[i].name for i in number.inputs]
+            assert entry["unlinked"] == [trace.numbers[i].name for i in number.unlinked]
             assert entry["source"] in trace.source.lines[entry["line"] - 1] and entry["explanation"]
     shapes = {entry["name"]: entry.get("shape") for entry in data["numbers"]}
     assert shapes["layer0.q[3 'm'][5]"] == [16] and shapes["layer0.mlp_fc2[0][0]"] == [16, 64]
     assert shapes["layer0.head0.attn_weights[2 'm' -> 0 BOS]"] == [3] and shapes["position_loss[0 BOS]"] == []
-    assert len(data["updates"]) == 6 * 4192
+    assert shapes["layer0.attn_out[2 'm'][9]"] == [16] and shapes["layer0.hidden[2 'm'][9]"] == [64]
+    assert len(data["updates"]) == 4 * 4192
     for entry in data["updates"][::97]:
         assert eval(entry["in_numbers"], vars(math)) == entry["output"]
 
@@ -231,7 +248,7 @@ def saved(tmp_path_factory):
     """A folder with a checkpoint of the real program after 3 steps."""
     folder = tmp_path_factory.mktemp("models")
     with contextlib.redirect_stdout(io.StringIO()):
-        assert gpt.main(["--steps", "3", "--samples", "0", "--n-embd", "8", "--save", str(folder / "3.json")]) == 0
+        gpt.main(["--steps", "3", "--samples", "0", "--n-embd", "8", "--save", str(folder / "3.json")])
     return folder
 
 
@@ -263,7 +280,7 @@ def test_compare_names_the_first_number_that_differs(saved, tmp_path):
     text = ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json")
     assert "1 of 1,328 parameters and " in text
     assert "The first parameter: layer0.attn_wv[6][2] " in text
-    assert "The first computed number: layer0.v[0 BOS][6] " in text and "v = linear(normed" in text
+    assert "The first computed number: layer0.v[0 BOS][6] " in text and "q, k, v = (linear(normed" in text
     assert "No number differs" in ask("emma", "--load", saved / "3.json", "--compare", tmp_path / "touched.json",
                                       "--tolerance", 1)
 
@@ -323,11 +340,12 @@ def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
 
 """
     for old, new in (
-        ("    x = rmsnorm(x)\n",
-         "    embedded = rmsnorm(x)\n    x = [value * 0.5 for value in embedded]  # half of it\n"),
-        ("mlp_out)]  # [n_embd]", "mlp_out)]  # [n_embd] the thought is added"),
+        ("    x = rmsnorm(add(", "    embedded = rmsnorm(add("),
+        ("[position]))  # [n_embd]\n",
+         "[position]))  # [n_embd]\n    x = [value * 0.5 for value in embedded]  # half of it\n"),
+        ('mlp_fc2"]))  # [n_embd]', 'mlp_fc2"]))  # [n_embd] the thought is added'),
         ("    def log(self)", tanh + "    def log(self)"),
-        ("neuron.relu()", "neuron.tanh()"),
+        ("y.relu()", "y.tanh()"),
     ):
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -339,39 +357,69 @@ def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    assert "mul = embedded[3 'm'][5] * 0.5" in asked("--why", "x.2[3][5]")
-    assert "half of it" in asked("--why", "x.2[3][5]")
+    assert "mul = embedded[3 'm'][5] * 0.5" in asked("--why", "x.1[3][5]")
+    assert "half of it" in asked("--why", "x.1[3][5]")
     assert "tanh = tanh(layer0.hidden~linear[3 'm'][5])" in asked("--why", "layer0.hidden[3][5]")
     assert "tanh a: 1 - tanh² a." in asked("--why", "layer0.hidden[3][5]")
-    assert "the thought is added" in asked("--why", "layer0.x.4[0][0]")
+    assert "the thought is added" in asked("--why", "layer0.x.3[0][0]")
     assert "embedded [5][16]" in asked()
 
 
 @pytest.mark.parametrize("old, new", [
     ("attn_weights", "shares"), ("position_loss", "cost"), ("loss = compute_loss(", "cost = loss = compute_loss("),
-    ("for i, parameter in enumerate(self.parameters):\n            grad = parameter.grad",
-     "for i, weight in enumerate(self.parameters):\n            parameter = weight\n            grad = weight.grad"),
+    ("for i, parameter in enumerate(parameters):\n            grad = parameter.grad",
+     "for i, weight in enumerate(parameters):\n            parameter = weight\n            grad = weight.grad"),
     ("            grad = parameter.grad\n", "            grad = parameter.grad\n            if not grad: continue\n"),
-    ("        q = linear(normed,", "        for _ in [0]: pass\n        def nothing():\n            return 0\n"
-                                  "        q = linear(normed,"),
-    ("x = rmsnorm(x)\n\n", "x = rmsnorm(rmsnorm(x))\n\n"),
-    ('"""a + b: ∂', '"""\n# not a comment\na + b: ∂'),
+    ("        q, k, v = (", "        for _ in [0]: pass\n        def nothing():\n            return 0\n"
+                           "        q, k, v = ("),
+    ('x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))',
+     'x = rmsnorm(rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position])))'),
+    ('"""y = W x: a dot', '"""\n# not a comment\ny = W x: a dot'),
+    ("    def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)\n",
+     "    def relu(self):\n        on = self.data > 0\n        return Value(max(self.data, 0.0), (self,), (float(on),))\n"),
+    ("            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))\n",
+     "            columns = map(list, zip(*[row[part] for row in values[layer]]))\n"
+     "            for column in columns: attn_out.append(dot(attn_weights, column))\n"),
 ])
 def test_a_changed_program_is_traced_all_the_same(old, new, monkeypatch, tmp_path):
-    source = helpers.source("script_gpt_refactored")
-    assert old in source
-    shutil.copy(os.path.join(helpers.ROOT, "script_gpt_educational.py"), tmp_path)
-    changed = types.ModuleType("changed")
-    changed.__file__ = str(tmp_path / "changed.py")
-    (tmp_path / "changed.py").write_text(source.replace(old, new), encoding="utf-8")
-    monkeypatch.setitem(sys.modules, "changed", changed)  # where dataclasses look for it
-    exec(compile(source.replace(old, new), changed.__file__, "exec"), vars(changed))
-    for module in (xray, tracing):
-        monkeypatch.setattr(module, "gpt", changed)
-    for name in ("GPTConfig", "Tokenizer", "Value"):
-        monkeypatch.setattr(xray, name, getattr(changed, name))
-
-    data = ["--names", os.path.join(helpers.ROOT, "names.txt"), "--n-embd", 8]
+    data = use_changed_program(monkeypatch, tmp_path, (old, new))
     text = ask("emma", *data)
     assert "What Adam did" in text and "Where the gradient flowed" in text
     ask("emma", *data, "--json", tmp_path / "t.json", "--html", tmp_path / "t.html", "--blame", "wte[4][0]")
+
+
+def use_changed_program(monkeypatch, tmp_path, *changes):
+    """From here on the X-ray watches a copy of the program with these changes. Returns options for a small model."""
+    source = helpers.source("script_gpt_refactored")
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    shutil.copy(os.path.join(helpers.ROOT, "script_gpt_educational.py"), tmp_path)
+    changed = types.ModuleType("changed")
+    changed.__file__ = str(tmp_path / "changed.py")
+    (tmp_path / "changed.py").write_text(source, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "changed", changed)  # where dataclasses look for it
+    exec(compile(source, changed.__file__, "exec"), vars(changed))
+    for module in (xray, tracing):
+        monkeypatch.setattr(module, "gpt", changed)
+    for name in ("GPTConfig", "InputError"):
+        monkeypatch.setattr(xray, name, getattr(changed, name))
+    return ["--names", os.path.join(helpers.ROOT, "names.txt"), "--n-embd", 8]
+
+
+def test_what_grows_step_by_step_is_named_for_where_it_grew(monkeypatch, tmp_path):
+    """A list by append, in a loop over vectors, and a number by +=."""
+    data = use_changed_program(
+        monkeypatch, tmp_path,
+        ("attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
+         "for column in zip(*[row[part] for row in values[layer]]):\n"
+         "                attn_out.append(dot(attn_weights, list(column)))"),
+        ("    keys, values, losses = {}, {}, []\n    for", "    keys, values, losses, total = {}, {}, [], Value(0.0)\n    for"),
+        ("        losses.append(position_loss)\n", "        losses.append(position_loss)\n        total += position_loss\n"),
+        ("return sum(losses) / ", "return total / "),
+    )
+    assert "also called layer0.head2.attn_out[3 'm'][1]" in ask("emma", *data, "--why", "layer0.attn_out[3][5]")
+    assert "linear = layer0.v[0 BOS][5] * layer0.head2." in ask("emma", *data, "--why", "layer0.head2.attn_out[3][1]")
+    assert "add = total[1 'e'] + position_loss[2 'm']" in ask("emma", *data, "--why", "total[2]")
+    assert "add = 0.0 + position_loss[0 BOS]" in ask("emma", *data, "--why", "total[0]")
+    assert "mul = total[4 'a'] * 0.2" in ask("emma", *data, "--why", "loss")
