@@ -90,8 +90,8 @@ def pad(documents: Sequence[Sequence[int]], block_size: int) -> tuple[mx.array, 
 
 
 def load_state_dict(model: GPT, state_dict: dict[str, list[list[float]]]) -> None:
-    """Takes the weights of a checkpoint, rows of numbers by name."""
-    model.update(tree_unflatten([(f"{name}.weight", mx.array(rows)) for name, rows in state_dict.items()]))
+    """Takes the weights of a checkpoint, rows of numbers by name. Raises ValueError if they do not fit."""
+    model.load_weights([(f"{name}.weight", mx.array(rows)) for name, rows in state_dict.items()])
 
 
 def state_dict(model: GPT) -> dict[str, list[list[float]]]:
@@ -105,12 +105,13 @@ def generate(
     """A new document that starts with the prompt (BOS first), until BOS is drawn or after block_size characters.
 
     For each token the whole text so far is computed again. The draw is Python's, so that the same seed gives the names
-    of the scalar program wherever float32 does not change them.
+    of the scalar program wherever float32 does not change them. A temperature of 0 takes
+    the likeliest token each time.
     """
     tokens = list(prompt_tokens)
     while len(tokens) <= model.config.block_size:
         logits = model(mx.array([tokens]))[0, -1]
-        probabilities = mx.softmax(logits / temperature, precise=True).tolist()
+        probabilities = mx.softmax(logits / (temperature or 1e-9), precise=True).tolist()
         if not math.isfinite(sum(probabilities)):
             raise InputError("the probabilities are not finite: this model cannot be used, load another")
         tokens += rng.choices(range(len(probabilities)), weights=probabilities)

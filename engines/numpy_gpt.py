@@ -33,7 +33,7 @@ from typing import Sequence
 import numpy as np
 from numpy import vecdot  # row by row, Σ a_i b_i; NumPy 2.0 or newer has it
 
-from script_gpt_refactored import GPTConfig, InputError, Tokenizer, parameter_shapes
+from script_gpt_refactored import GPTConfig, InputError, Tokenizer
 
 # ======================================================================================================================
 # Batch
@@ -344,7 +344,11 @@ class GPT:
 
     def __init__(self, config: GPTConfig, vocab_size: int, dtype: type = np.float64) -> None:
         self.config, self.vocab_size, self.dtype = config, vocab_size, np.dtype(dtype)
-        shapes = parameter_shapes(config, vocab_size)
+        n = config.n_embd
+        shapes = {"wte": (vocab_size, n), "wpe": (config.block_size, n), "lm_head": (vocab_size, n)}
+        for layer in range(config.n_layer):
+            shapes.update({f"layer{layer}.attn_w{name}": (n, n) for name in "qkvo"})
+            shapes.update({f"layer{layer}.mlp_fc1": (4 * n, n), f"layer{layer}.mlp_fc2": (n, 4 * n)})
         total = sum(n_out * n_in for n_out, n_in in shapes.values())
         self.flat, self.flat_gradient = np.zeros(total, dtype), np.zeros(total, dtype)
         self.parameters: dict[str, np.ndarray] = {}
@@ -431,7 +435,8 @@ class GPT:
 
     def empty_cache(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each layer room for block_size keys and as many values. [n_head][block_size][head_dim] each."""
-        shape = (self.config.n_head, self.config.block_size, self.config.head_dim)
+        n_head = self.config.n_head
+        shape = (n_head, self.config.block_size, self.config.n_embd // n_head)
         return [(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype)) for _ in range(self.config.n_layer)]
 
     def next_logits(self, token: int, position: int, cache: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -443,7 +448,7 @@ class GPT:
             qkv = norm.forward(x) @ attention.qkv.w.weight.T
             q, keys[:, position], values[:, position] = qkv.reshape(3, self.config.n_head, -1)
             seen = slice(0, position + 1)
-            logits = (keys[:, seen] @ q[:, :, None])[..., 0] / math.sqrt(self.config.head_dim)  # [n_head][position + 1]
+            logits = (keys[:, seen] @ q[:, :, None])[..., 0] / math.sqrt(q.shape[-1])  # [n_head][position + 1]
             heads = softmax(logits)[:, None] @ values[:, seen]  # [n_head][1][head_dim]
             x = x + heads.reshape(1, -1) @ attention.out.w.weight.T
             hidden = np.maximum(norm.forward(x) @ mlp.fc1.w.weight.T, 0.0)
@@ -453,13 +458,16 @@ class GPT:
     def generate(
         self, prompt_tokens: Sequence[int], tokenizer: Tokenizer, temperature: float, rng: random.Random
     ) -> str:
-        """A new document that starts with the prompt (BOS first), until BOS is drawn or after block_size characters."""
+        """A new document that starts with the prompt (BOS first), until BOS is drawn or after block_size characters.
+
+        A temperature of 0 takes the likeliest token each time.
+        """
         tokens, cache = list(prompt_tokens), self.empty_cache()
         for position in range(self.config.block_size):
             logits = self.next_logits(tokens[position], position, cache)
             if position + 1 < len(tokens):
                 continue  # still reading the prompt
-            probabilities = softmax(logits.astype(np.float64) / temperature)
+            probabilities = softmax(logits.astype(np.float64) / (temperature or 1e-9))
             if not math.isfinite(probabilities.sum()):
                 raise InputError("the probabilities are not finite: this model cannot be used, load another")
             tokens += rng.choices(range(self.vocab_size), weights=probabilities.tolist())

@@ -96,11 +96,9 @@ def pad(documents: Sequence[Sequence[int]], block_size: int, device: str = "cpu"
 
 
 def load_state_dict(model: GPT, state_dict: dict[str, list[list[float]]]) -> None:
-    """Takes the weights of a checkpoint, rows of numbers by name."""
-    with torch.no_grad():
-        for name, rows in state_dict.items():
-            weight = model.get_parameter(f"{name}.weight")
-            weight.copy_(torch.tensor(rows, dtype=torch.float64))
+    """Takes the weights of a checkpoint, rows of numbers by name. Raises RuntimeError if they do not fit."""
+    model.load_state_dict({f"{name}.weight": torch.tensor(rows, dtype=torch.float64)
+                           for name, rows in state_dict.items()})
 
 
 def state_dict(model: GPT) -> dict[str, list[list[float]]]:
@@ -115,13 +113,14 @@ def generate(
     """A new document that starts with the prompt (BOS first), until BOS is drawn or after block_size characters.
 
     For each token the whole text so far is computed again: simple, and quick enough for a short context. The draw is
-    Python's, so that the same seed gives the same names as in the scalar program.
+    Python's, so that the same seed gives the same names as in the scalar program. A temperature of 0 takes the
+    likeliest token each time.
     """
     tokens = list(prompt_tokens)
     device = model.lm_head.weight.device
     while len(tokens) <= model.config.block_size:
         logits = model(torch.tensor([tokens], device=device))[0, -1].cpu().double()
-        probabilities = torch.softmax(logits / temperature, dim=-1)
+        probabilities = torch.softmax(logits / (temperature or 1e-9), dim=-1)
         if not math.isfinite(probabilities.sum()):
             raise InputError("the probabilities are not finite: this model cannot be used, load another")
         tokens += rng.choices(range(len(probabilities)), weights=probabilities.tolist())
@@ -202,7 +201,9 @@ class Trainer:
                 for name, parameter in self.model.named_parameters() if parameter in self.optimizer.state}
 
     def load_optimizer_state(self, state: dict) -> None:
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.model.named_parameters() if state else ():  # empty before the first step
+            if set(state[name]) != {"step", "exp_avg", "exp_avg_sq"}:
+                raise ValueError(f"of {name} Adam must have step, exp_avg and exp_avg_sq")
             wide = {key: torch.tensor(value, dtype=torch.float64) for key, value in state[name].items()}
             if any(value.shape != parameter.shape for key, value in wide.items() if key != "step"):
                 raise ValueError("Adam's means must have the shapes of the weights")

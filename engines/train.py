@@ -10,12 +10,16 @@ loss curve, and --resume, which goes on as if the run had never stopped.
     python -m engines.train --engine numpy --steps 5000 --save model.json --save-every 500
     python -m engines.train --resume model.json                            after a Ctrl-C, or a crash
 
+--save, --csv and --curve replace a file only if it is a checkpoint, such a table, or a picture already, or with
+--force. --resume writes to the file it names; a table or a curve only where --csv or --curve is given with it.
+
 A checkpoint written here is one of the project: the scripts and every engine open it. Under the key "training" it also
 holds what --resume needs.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import importlib
@@ -27,11 +31,14 @@ import random
 import signal
 import sys
 import textwrap
+import threading
 import time
+import unicodedata
 from dataclasses import dataclass
-from typing import IO, Callable, Iterator, Protocol, Sequence
+from typing import Iterator, Protocol, Sequence
 
 import script_gpt_refactored as gpt
+from engines.output import check_can_replace, discard_output, exit_code, write_whole
 from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
 
 ENGINES = {  # name: (module, what to install when it is missing)
@@ -64,7 +71,7 @@ class Trainer(Protocol):
     def generate(
         self, prompt_tokens: Sequence[int], tokenizer: Tokenizer, temperature: float, rng: random.Random
     ) -> str:
-        """A new document that starts with the prompt."""
+        """A new document that starts with the prompt. A temperature of 0 takes the likeliest token each time."""
 
     def state_dict(self) -> dict[str, list[list[float]]]:
         """The weights, as a checkpoint holds them."""
@@ -73,7 +80,8 @@ class Trainer(Protocol):
         """What the optimizer remembers, as plain data for JSON."""
 
     def load_optimizer_state(self, state: dict) -> None:
-        """The opposite: the next step is then what it would have been."""
+        """The opposite: the next step is then what it would have been. Raises KeyError, TypeError or ValueError, among
+        others, if it does not fit."""
 
 
 class ScalarTrainer:
@@ -94,6 +102,7 @@ class ScalarTrainer:
                 try:
                     loss = gpt.compute_loss(document, self.weights, self.config)
                 except (OverflowError, ValueError):  # Python's floats complain where arrays give inf or nan
+                    Value.tape.clear()
                     return math.nan
                 share = questions([document], self.config.block_size) / asked
                 total += loss.data * share
@@ -129,9 +138,10 @@ class ScalarTrainer:
         return {"t": self.optimizer.t, "m": self.optimizer.m, "v": self.optimizer.v}
 
     def load_optimizer_state(self, state: dict) -> None:
-        if not len(state["m"]) == len(state["v"]) == len(self.optimizer.m):
+        m, v = (list(map(float, state[name])) for name in ("m", "v"))
+        if not len(m) == len(v) == len(self.optimizer.m):
             raise ValueError("Adam's means must be as many as the weights")
-        self.optimizer.t, self.optimizer.m, self.optimizer.v = state["t"], state["m"], state["v"]
+        self.optimizer.t, self.optimizer.m, self.optimizer.v = state["t"], m, v
 
 
 def questions(documents: Sequence[Sequence[int]], block_size: int) -> int:
@@ -183,40 +193,86 @@ class Data:
         return [[self.tokenizer.bos, *self.training[start : start + self.block_size]] for start in starts]
 
 
-def load_data(options: argparse.Namespace, rng: random.Random, vocabulary: str | None) -> Data:
-    """Reads, shuffles (with rng, as the scripts do) and splits. Raises InputError if it cannot be used."""
-    docs = gpt.load_dataset(options.data)
-    if options.blocks:
-        with open(options.data, encoding="utf-8-sig") as file:
-            text = file.read()
-        unknown = sorted(set(text) - set(vocabulary)) if vocabulary is not None else []
-        if unknown:
-            raise InputError(f"{options.data} has {''.join(unknown[:20])!r}, which the loaded model does not know")
-        tokenizer = Tokenizer(vocabulary if vocabulary is not None else "".join(sorted(set(text))))
-        tokens = tokenizer.encode(text)[1:-1]
-        cut = len(tokens) - int(len(tokens) * options.validation)
-        size = options.block_size
-        if min(cut, len(tokens) - cut if options.validation else cut) < size:
-            raise InputError(f"{options.data} is shorter than a block of {size}, or the part of it that is held out: "
-                             f"choose a smaller --block-size")
-        held_out = [[tokenizer.bos, *tokens[i : i + size]] for i in range(cut, len(tokens) - size + 1, size)]
-        return Data(tokenizer, tokens[:cut], held_out, True, options.seed, size)
-    rng.shuffle(docs)
-    tokenizer = Tokenizer(vocabulary if vocabulary is not None else "".join(sorted(set("".join(docs)))))
-    documents = [tokenizer.encode(doc) for doc in docs]
-    cut = len(documents) - int(len(documents) * options.validation)
-    if cut < 1 or options.validation and cut == len(documents):
-        raise InputError(f"{options.data} has {len(docs)} documents: too few for --validation {options.validation}")
-    return Data(tokenizer, documents[:cut], documents[cut:], False, options.seed, options.block_size)
+def read_data(path: str) -> tuple[str, str]:
+    """The text of the data, and its fingerprint (SHA-256), which tells one content from another.
+
+    Raises InputError if it cannot be read, or is a device or a pipe: it is read more than once, and may have no end.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"cannot read {path} (it is not an ordinary file): name a UTF-8 text file")
+    text = gpt.read_text(path)
+    return text, hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprint(path: str) -> str:
-    """What tells one content of a file from another (SHA-256). Raises InputError if it cannot be read."""
+def load_data(
+    options: argparse.Namespace, text: str, config: GPTConfig, checkpoint: dict | None = None
+) -> tuple[Data, dict[str, list[list[float]]], random.Random]:
+    """The data, split; the weights, drawn or from the checkpoint; and the generator of chance, as it stands then.
+
+    Running text is one document, so nothing is shuffled. Raises InputError if it cannot be used.
+    """
+    docs = [text] if options.blocks else gpt.load_dataset(options.data)
+    unknown = sorted(set("".join(docs)) - set(checkpoint["vocabulary"])) if checkpoint else []
+    if unknown:
+        raise InputError(f"{options.data} has {''.join(unknown[:20])!r}, which the loaded model does not know")
+    run = gpt.prepare_run(docs, config, checkpoint)
+    check_memory(options, config, run)
+    weights = {name: [[weight.data for weight in row] for row in rows] for name, rows in run.state_dict.items()}
+    split = split_blocks if options.blocks else split_documents
+    training, validation = split(options, run)
+    data = Data(run.tokenizer, training, validation, options.blocks, options.seed, config.block_size)
+    return data, weights, run.rng
+
+
+def split_blocks(options: argparse.Namespace, run: gpt.Run) -> tuple[list[int], list[list[int]]]:
+    """The tokens of running text to train on, and the blocks after them, each behind a BOS, to validate on."""
+    tokens, size = run.documents[0][1:-1], options.block_size
+    cut = len(tokens) - int(len(tokens) * options.validation)
+    if min(cut, len(tokens) - cut if options.validation else cut) < size:
+        raise InputError(f"{options.data} is shorter than a block of {size}, or the part of it that is held out: "
+                         f"choose a smaller --block-size")
+    held_out = [[run.tokenizer.bos, *tokens[i : i + size]] for i in range(cut, len(tokens) - size + 1, size)]
+    return tokens[:cut], held_out
+
+
+def split_documents(options: argparse.Namespace, run: gpt.Run) -> tuple[list[list[int]], list[list[int]]]:
+    """The documents to train on, and those to validate on."""
+    cut = len(run.documents) - int(len(run.documents) * options.validation)
+    if cut < 1 or options.validation and cut == len(run.documents):
+        raise InputError(f"{options.data} has {len(run.docs)} documents: too few for --validation "
+                         f"{options.validation}")
+    return run.documents[:cut], run.documents[cut:]
+
+
+def check_memory(options: argparse.Namespace, config: GPTConfig, run: gpt.Run) -> None:
+    """Raises InputError, with the estimate, if the documents of one step would fill the memory of this machine, or if
+    the checkpoint would be too long to be read again.
+
+    What torch computes on another device does not count.
+    """
+    length = min(config.block_size, max(map(len, run.documents)) - 1)
+    count = options.batch * options.accumulate
+    numbers = 6 * length * count  # the tokens, as lists and arrays
+    if options.engine != "scalar" and options.device == "cpu":  # and what is computed from them
+        for_a_token = config.n_layer * (18 * config.n_embd + 2 * config.n_head * length) + 2 * run.tokenizer.vocab_size
+        numbers += options.batch * length * for_a_token + config.block_size**2
+    memory = machine_memory()
+    if 8 * numbers > memory:
+        raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about "
+                         f"{8 * numbers / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}: choose smaller "
+                         "sizes, or a smaller --batch or --accumulate")
+    parameters = sum(len(row) for rows in run.state_dict.values() for row in rows)
+    if options.save is not None and 3 * 22 * parameters > gpt.MOST_CHARACTERS:  # a weight, and what Adam keeps for it
+        raise InputError(f"{parameters:,} parameters make a checkpoint of more than {gpt.MOST_CHARACTERS:,} characters, "
+                         "which could not be read again: choose smaller sizes, or leave --save out")
+
+
+def machine_memory() -> int:
+    """The memory of this machine, in bytes; 16 GiB where the system does not tell."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): name a text file, one document a line") from error
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**34
 
 
 def learning_rate(options: argparse.Namespace, step: int) -> float:
@@ -237,7 +293,7 @@ def save(path: str, trainer: Trainer, config: GPTConfig, vocabulary: str, step: 
     """A checkpoint of the project with one more key, written whole or not at all. Raises InputError."""
     checkpoint = {
         "format": gpt.CHECKPOINT_FORMAT,
-        "config": {name: getattr(config, name) for name in ("n_layer", "n_embd", "n_head", "block_size")},
+        "config": {name: getattr(config, name) for name in gpt.SIZES},
         "vocabulary": vocabulary,
         "step": step,
         "state_dict": trainer.state_dict(),
@@ -250,21 +306,6 @@ def save(path: str, trainer: Trainer, config: GPTConfig, vocabulary: str, step: 
                          f"--clip 1. {path} is as it was") from error
 
 
-def write_whole(path: str, write: Callable[[IO], None], mode: str = "w") -> None:
-    """A file written beside `path` and then renamed onto it: there whole, or as before. Raises InputError."""
-    path = os.path.realpath(path)
-    temporary = gpt.temporary_name(path)
-    try:
-        with open(temporary, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
-            write(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}): it is as it was, choose another place") from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
 def load(path: str) -> dict:
     """A checkpoint, checked as the scripts check it; with what `save` added, if it was written here."""
     checkpoint = gpt.load_checkpoint(path)
@@ -275,20 +316,48 @@ def load(path: str) -> dict:
 
 
 def is_whole(training: object) -> bool:
-    """Whether this is what `save` writes: the keys, options that could have been given, and a loss for every step."""
-    keys = {"options", "data", "step", "losses", "validation", "optimizer"}
-    if not isinstance(training, dict) or set(training) != keys:
-        return False
-    step, losses, validation, options = (training[key] for key in ("step", "losses", "validation", "options"))
+    """Whether this is what `save` writes: the keys, options that could have been given, a loss for every step, and an
+    optimizer that has taken as many."""
     try:
-        if set(options) != set(vars(parse_arguments([]))):
-            return False
-        check_options(argparse.Namespace(**options))
-    except (TypeError, AttributeError, InputError):
+        step, losses, validation = training["step"], training["losses"], training["validation"]
+        check_kept_options(training["options"])
+        return (set(training) == {"options", "data", "step", "losses", "validation", "optimizer"}
+                and type(step) is int and type(losses) is type(validation) is list
+                and len(losses) == step <= training["options"]["steps"]
+                and all(type(loss) is float for loss in losses)
+                and all(type(at) is int and type(loss) is float for at, loss in validation)
+                and all_finite([losses, validation, training["optimizer"]])
+                and (updates(training["optimizer"]) == {step} or not step and training["optimizer"] == {}))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, InputError):
         return False
-    return (type(step) is int and isinstance(losses, list) and len(losses) == step <= options["steps"]
-            and all(type(loss) is float for loss in losses)
-            and isinstance(validation, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in validation))
+
+
+def check_kept_options(options: dict) -> None:
+    """Raises InputError unless these are options as `kept_options` leaves them, each of its type and in its range."""
+    defaults = kept_options(parse_arguments([]))
+    for name in defaults.keys() | options.keys():
+        types = (str, type(None)) if defaults[name] is None else (type(defaults[name]),)
+        if type(options[name]) not in types:
+            raise InputError(f"{name} cannot be {options[name]}")
+    check_options(argparse.Namespace(**options))
+
+
+def kept_options(options: argparse.Namespace) -> dict:
+    """The options as a checkpoint keeps them: --force is for one run only."""
+    return {name: value for name, value in vars(options).items() if name != "force"}
+
+
+def all_finite(data: object) -> bool:
+    """Whether nested lists and dicts hold finite numbers, and nothing else."""
+    if isinstance(data, (list, dict)):
+        return all(map(all_finite, data.values() if isinstance(data, dict) else data))
+    return type(data) in (int, float) and math.isfinite(data)
+
+
+def updates(optimizer: dict) -> set:
+    """The numbers of updates, one or one for each weight, that an optimizer's state speaks of as t or step."""
+    parts = [optimizer, *(part for part in optimizer.values() if isinstance(part, dict))]
+    return {part[name] for part in parts for name in ("t", "step") if name in part}
 
 
 # ======================================================================================================================
@@ -301,16 +370,19 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 709 else math.inf
 
 
+COLUMNS = ("step", "learning_rate", "loss", "validation_loss", "validation_perplexity")  # of --csv
+
+
 class Report:
     """Prints a run as it goes: a line for each step, or on a terminal a progress bar with tokens per second.
 
-    losses: [step - 1] the loss of each step. validation: [step, loss] pairs. Both go into the checkpoint.
+    losses: [step - 1] the loss of each step, in nats. validation: [step, loss] pairs. Both go into the checkpoint.
     """
 
     def __init__(self, options: argparse.Namespace, first_step: int, losses: list, validation: list) -> None:
         self.options, self.losses, self.validation = options, losses, validation
         self.started, self.first_step, self.tokens, self.bar = time.perf_counter(), first_step, 0, None
-        if sys.stdout.isatty() and importlib.util.find_spec("tqdm"):  # without it: a line for each step
+        if gpt.on_terminal() and importlib.util.find_spec("tqdm"):  # without it: a line for each step
             from tqdm import tqdm
             self.bar = tqdm(total=options.steps, initial=first_step, unit="step", file=sys.stdout, dynamic_ncols=True)
 
@@ -351,7 +423,7 @@ class Report:
     def write_csv(self, path: str) -> None:
         """step, learning rate, loss; and at some steps the validation loss and its perplexity."""
         held_out = {step: loss for step, loss in self.validation}
-        rows = [["step", "learning_rate", "loss", "validation_loss", "validation_perplexity"]]
+        rows = [list(COLUMNS)]
         for step, loss in enumerate(self.losses, start=1):
             checked = [held_out[step], perplexity(held_out[step])] if step in held_out else ["", ""]
             rows.append([step, learning_rate(self.options, step - 1), loss, *checked])
@@ -387,9 +459,8 @@ class Report:
 # ======================================================================================================================
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options. Raises InputError for what cannot be."""
-    names = os.path.join(os.path.dirname(os.path.realpath(gpt.__file__)), "names.txt")
+def make_parser() -> argparse.ArgumentParser:
+    """The options. What is not one of them raises InputError."""
     default = GPTConfig()
     parser = argparse.ArgumentParser(prog="python -m engines.train", allow_abbrev=False,
                                      description="Train the GPT with any engine.",
@@ -400,8 +471,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
     parser.error = refuse
     add = parser.add_argument
-    add("data", nargs="?", metavar="DATA", default=names,
-        help="a UTF-8 text file, one document a line; with --blocks any text")
+    add("data", nargs="?", metavar="DATA", default=argparse.SUPPRESS,
+        help="a UTF-8 text file, one document a line; with --blocks any text (default: names.txt)")
     add("--engine", choices=ENGINES, default="numpy", help="what computes")
     add("--blocks", action="store_true", help="running text: train on blocks of it, not on its lines")
     for flag, value, meaning in (
@@ -423,7 +494,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("weight-decay", 0.0, "AdamW's weight decay"),
         ("clip", 0.0, "longest gradient: a longer one is scaled down to this norm (0: never)"),
         ("validation", 0.0, "share of the data held out, from its end"),
-        ("temperature", default.temperature, "below 1 more typical names, above 1 stranger ones"),
+        ("temperature", default.temperature, "below 1 more typical names, above 1 stranger ones, 0: the likeliest"),
     ):
         add(f"--{flag}", type=type(value), default=value, metavar="N" if isinstance(value, int) else "X", help=meaning)
     add("--schedule", choices=SCHEDULES, default="linear", help="how the learning rate falls")
@@ -435,16 +506,26 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--save", metavar="FILE", help="write the model here, with all that --resume needs")
     add("--load", metavar="FILE",
         help="start from the weights of this model, on the documents that come next; Adam starts afresh")
-    add("--resume", metavar="FILE", help="go on with the run saved here; it brings all its options with it")
+    add("--resume", metavar="FILE",
+        help="go on with the run saved here, and save to it; it brings its options with it, but for the next three")
     add("--curve", metavar="FILE", help="draw the losses at the end (png, svg or pdf)")
     add("--csv", metavar="FILE", help="write the figures of all steps at the end")
+    add("--force", action="store_true", help="let --save, --csv and --curve replace a file of another kind")
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, with full paths. Raises InputError for what cannot be."""
+    parser = make_parser()
     options = parser.parse_args(arguments)
-    given = len(sys.argv[1:] if arguments is None else arguments)
     if options.resume is not None:
-        if given != (1 if any(a.startswith("--resume=") for a in arguments or sys.argv) else 2):
-            raise InputError("--resume brings all its options with it: leave the others out")
-        return options
-    options.data = os.path.abspath(options.data)
+        unset = argparse.Namespace(**{name: None for name in vars(options) if name != "data"})
+        given = {name for name, value in vars(parser.parse_args(arguments, unset)).items() if value is not None}
+        if not given <= {"resume", "curve", "csv", "force"}:
+            raise InputError("--resume brings its options with it, but for --curve, --csv and --force: leave the "
+                             "others out")
+    names = os.path.join(os.path.dirname(os.path.realpath(gpt.__file__)), "names.txt")
+    options.data = os.path.abspath(getattr(options, "data", names))
     for name in ("save", "curve", "csv"):
         if getattr(options, name) is not None:
             setattr(options, name, os.path.abspath(getattr(options, name)))
@@ -459,9 +540,10 @@ def check_options(options: argparse.Namespace) -> None:
         if getattr(options, name) not in choices:
             raise InputError(f"--{name} cannot be {getattr(options, name)}: choose from {', '.join(choices)}")
     for name in (*counts, "steps", "warmup", "threads", "samples", "sample_every", "validate_every", "save_every"):
-        lowest = 1 if name in counts else 0
-        if not lowest <= getattr(options, name) <= 1e9:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be {lowest} or more")
+        lowest, highest = 1 if name in counts else 0, 1024 if name == "threads" else 10**9
+        if not lowest <= getattr(options, name) <= highest:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be from {lowest} to "
+                             f"{highest:,}")
     for name, highest in (("weight_decay", 1e9), ("clip", 1e9), ("validation", 0.9)):
         if not 0 <= getattr(options, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be 0 to {highest:g}")
@@ -471,17 +553,25 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--save-every needs --save FILE: say where")
 
 
+BEGINNINGS = {  # how the file of an option begins: a regular expression
+    "save": rb'\s*{\s*"format":\s*"%s"' % gpt.CHECKPOINT_FORMAT.encode(),
+    "curve": rb"\x89PNG\r\n\x1a\n|%PDF-|(<\?xml.*)?<svg",
+    "csv": ",".join(COLUMNS).encode(),
+}
+
+
 def check_outputs(options: argparse.Namespace) -> None:
-    """Raises InputError, before anything is computed, if a result could not be written or would overwrite the data."""
+    """Raises InputError, before anything is computed, if a result could not be written or would replace what it should
+    not: the data, the model to load, another result, or, without --force, a file of another kind."""
     taken = {os.path.realpath(options.data): "the data"}
     if options.load is not None and options.save is None:
         taken[os.path.realpath(options.load)] = "the model to load"
-    for name in ("save", "curve", "csv"):
+    for name, beginning in BEGINNINGS.items():
         path = getattr(options, name)
         if path is not None:
-            gpt.check_can_save(path)
             if os.path.realpath(path) in taken:
                 raise InputError(f"cannot write to {path}: it is for {taken[os.path.realpath(path)]}, choose another")
+            check_can_replace(path, beginning, options.force)
             taken[os.path.realpath(path)] = f"--{name}"
     if options.curve is not None:
         if os.path.splitext(options.curve)[1].lower() not in (".png", ".svg", ".pdf"):
@@ -512,44 +602,80 @@ def validation_loss(trainer: Trainer, data: Data) -> float:
     return sum(trainer.losses(part) for part in parts) / questions(data.validation, data.block_size)
 
 
+@contextlib.contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """Within, the first Ctrl-C only adds an entry to the list, so that what is under way can be finished; a second one
+    interrupts as usual. Afterwards Ctrl-C does what it did before.
+
+    Where Ctrl-C cannot be or is not asked for (outside the main thread, or if the program was told to ignore it), the
+    list stays empty, and nothing is changed.
+    """
+    interrupts: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous in (signal.SIG_IGN, None):
+        yield interrupts
+        return
+
+    def note(signal_number: int, frame: object) -> None:
+        interrupts.append(signal_number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def take_up(options: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
+    """The options of the run that --resume names, and its checkpoint, which is where it saves. Other files it writes
+    only if this command line says so. Raises InputError."""
+    checkpoint = load(options.resume)
+    if checkpoint.get("training") is None:
+        raise InputError(f"{options.resume} holds a model but no run: start one from its weights with --load")
+    here = {"save": os.path.abspath(options.resume), "curve": options.curve, "csv": options.csv, "force": options.force}
+    return argparse.Namespace(**{**checkpoint["training"]["options"], **here}), checkpoint
+
+
+def configure(options: argparse.Namespace, checkpoint: dict | None) -> GPTConfig:
+    """The configuration. The sizes of a checkpoint go into the options. Raises InputError if others were asked for."""
+    for name, size in (checkpoint["config"] if checkpoint else {}).items():
+        if getattr(options, name) not in (size, getattr(GPTConfig, name)):
+            raise InputError(f"the loaded model has {name} {size}, not {getattr(options, name)}: leave that option out")
+        setattr(options, name, size)
+    return GPTConfig(**{name: getattr(options, name) for name in gpt.SIZES}, learning_rate=options.learning_rate,
+                     num_steps=options.steps, temperature=options.temperature, num_samples=options.samples,
+                     seed=options.seed)
+
+
+def visible(sample: str, blocks: bool) -> str:
+    """A sample as it is printed: without what could act on a terminal. Running text keeps its lines."""
+    return "\n".join(map(gpt.visible, sample.split("\n"))) if blocks else gpt.visible(sample)
+
+
 def run(options: argparse.Namespace) -> None:
     """Train, validate, save, sample. What is wrong with the input is found before anything is printed or written."""
     checkpoint, training = None, None
     if options.resume is not None:
         path = options.resume
-        checkpoint = load(path)
-        training = checkpoint.get("training")
-        if training is None:
-            raise InputError(f"{path} holds a model but no run: start one from its weights with --load")
-        options = argparse.Namespace(**training["options"])
-        options.save = os.path.abspath(path)
+        options, checkpoint = take_up(options)
+        training = checkpoint["training"]
     elif options.load is not None:
         checkpoint = load(options.load)
     check_outputs(options)
-    sizes = {name: getattr(options, name) for name in ("n_layer", "n_embd", "n_head", "block_size")}
-    for name, size in (checkpoint["config"] if checkpoint else {}).items():
-        if sizes[name] not in (size, getattr(GPTConfig, name)):
-            raise InputError(f"the loaded model has {name} {size}, not {sizes[name]}: leave that option out")
-        sizes[name] = size
-        setattr(options, name, size)
-    config = GPTConfig(**sizes, learning_rate=options.learning_rate, num_steps=options.steps,
-                       temperature=options.temperature, num_samples=options.samples, seed=options.seed)
+    config = configure(options, checkpoint)
     trainer_class = find_engine(options.engine, options.threads)
     world, rank = processes() if options.engine == "torch" else (1, 0)
     if options.batch % world:
         raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
 
-    rng = random.Random(options.seed)
-    content = fingerprint(options.data)
+    text, content = read_data(options.data)
     if training is not None and training["data"] != content:
         raise InputError(f"{options.data} has changed since this run began: put it back, or start anew with --load")
-    data = load_data(options, rng, checkpoint["vocabulary"] if checkpoint else None)
+    data, weights, rng = load_data(options, text, config, checkpoint)
     tokenizer = data.tokenizer
-    prompt_tokens = gpt.encode_prompt(options.prompt, tokenizer, config)
-    # Drawn even when a checkpoint replaces them, as in the scripts: what is sampled later does not depend on it.
-    drawn = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
-    weights = {name: [[weight.data for weight in row] for row in rows] for name, rows in drawn.items()}
-    trainer = trainer_class(config, tokenizer.vocab_size, checkpoint["state_dict"] if checkpoint else weights, options)
+    prompt_tokens = gpt.encode_prompt(unicodedata.normalize("NFC", options.prompt), tokenizer, config)  # as the data
+    trainer = trainer_class(config, tokenizer.vocab_size, weights, options)
     first_step, losses, validation = 0, [], []
     if training is not None:
         first_step, losses, validation = training["step"], training["losses"], training["validation"]
@@ -563,18 +689,17 @@ def run(options: argparse.Namespace) -> None:
     print(f"num docs: {1 if data.blocks else len(data.training) + len(data.validation)}")
     print(f"vocab size: {tokenizer.vocab_size}")
     print(f"num params: {sum(len(row) for rows in weights.values() for row in rows)}")
-    # Ctrl-C lets the step finish; but not under torchrun, where each process would stop at a step of its own.
-    interrupts = gpt.catch_interrupts() if world == 1 else []
     report = Report(options, first_step, losses, validation)
     before = checkpoint["step"] - first_step if checkpoint else 0  # the steps of runs before this one
 
     def keep(step: int) -> None:
         if options.save is not None and not rank:
             save(options.save, trainer, config, tokenizer.vocabulary, before + step,
-                 {"options": vars(options), "data": content, "step": step, "losses": losses, "validation": validation})
+                 {"options": kept_options(options), "data": content, "step": step, "losses": losses,
+                  "validation": validation})
 
-    step = saved = first_step
-    try:
+    def train(interrupts: Sequence) -> None:
+        step = saved = first_step
         while step < options.steps and not interrupts:
             parts = batches(data, options, before + step)
             loss = trainer.step(parts, learning_rate(options, step))
@@ -590,26 +715,31 @@ def run(options: argparse.Namespace) -> None:
                     report.validated(step, validation_loss(trainer, data))
                 if options.sample_every and step % options.sample_every == 0:
                     own = random.Random(f"{options.seed} sample {step}")  # the run's own chance is not touched
-                    report.say(f"sample: {trainer.generate(prompt_tokens, tokenizer, options.temperature, own)}")
+                    sample = trainer.generate(prompt_tokens, tokenizer, options.temperature, own)
+                    report.say(f"sample: {visible(sample, data.blocks)}")
             except BrokenPipeError:  # whoever read our output (`| head`) has gone: stop, and save what there is
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                discard_output()
                 break
             if options.save_every and step % options.save_every == 0:
                 keep(step)
                 saved = step
-    finally:
-        report.close()
-    keep(step)
-    if not rank:
-        report.sum_up()
-        if options.csv is not None:
-            report.write_csv(options.csv)
-        if options.curve is not None:
-            report.draw(options.curve)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is left can be interrupted
+        keep(step)
+
+    # Ctrl-C lets the step finish; but not under torchrun, where each process would stop at a step of its own.
+    with noted_interrupts() if world == 1 else contextlib.nullcontext([]) as interrupts:
+        try:
+            train(interrupts)
+        finally:
+            report.close()
+        if not rank:
+            report.sum_up()
+            if options.csv is not None:
+                report.write_csv(options.csv)
+            if options.curve is not None:
+                report.draw(options.curve)
     print("--- new text ---" if options.blocks else "--- new names ---")
     for index in range(1, options.samples + 1):
-        sample = trainer.generate(prompt_tokens, tokenizer, options.temperature, rng)
+        sample = visible(trainer.generate(prompt_tokens, tokenizer, options.temperature, rng), options.blocks)
         if options.blocks:  # a sample has lines of its own
             sample = "\n" + textwrap.indent(sample, "    ")
         print(f"sample {index:2d}: {sample}", flush=True)
@@ -617,25 +747,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after a second Ctrl-C."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed: then nobody wants to read it
-            setattr(sys, name, open(os.devnull, "w"))
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        run(parse_arguments(arguments))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone: leave quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a full disk behind our output, say
-        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

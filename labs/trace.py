@@ -7,24 +7,29 @@ second time. What a trace knows, it has from the program:
 
 - a number is a Value the program made: its inputs, its slopes, its gradient are the Value's own;
 - its name is the variable it was put into, with the loops around that line (`layer0.head2.`), and what its indices
-  count is read from the shape comment on the line: `attn_weights = ...  # [position + 1]` gives
-  `layer0.head2.attn_weights[3 'm' -> 1 'e']`;
+  count is read from the shape comment on the line, or on the return of the function that the line calls:
+  `attn_weights = ...  # [position + 1]` gives `layer0.head2.attn_weights[3 'm' -> 1 'e']`;
 - its line is where the frame stood when the Value was born, its explanation the comments and docstrings there;
 - Adam's numbers are no Values, so for each parameter the operands of each line of the update are noted as it runs.
 
-Names. A number that no variable holds is named for the variable its line is computing, and its operation, with a tilde
-between: `layer0.hidden~linear[0 BOS][5]`. A variable that its function assigns more than once carries the number of the
-assignment: in gpt_forward `x.1` is the sum of the embeddings, `x.2` its norm, `layer0.x.3` the stream after attention,
-`layer0.x.4` after the MLP. Variables of a helper stand under the variable that its caller was computing:
-`layer0.normed.1.scale[0 BOS]` was `scale` in rmsnorm, at the first line of the layer that assigns `normed`. Where two
-numbers would have one name, as when a line calls a helper twice, the second has `#2` behind it.
+Names. A number that no variable holds is named for the variable its line is computing, and, behind a tilde, for the
+function that gave it: `layer0.x.2~linear[3 'm'][5]` is what `linear` gave in the line of `layer0.x.2`, before it was
+added; `~mul` or `~add` is plain arithmetic. A variable that its function assigns more than once carries the number of
+the assignment: in gpt_forward `x.1` is the norm of the embeddings, `layer0.x.2` the stream after attention,
+`layer0.x.3` after the MLP. A list that grows is named as a whole, and each new part also for the loop it was made in:
+`layer0.attn_out[3 'm'][9]` is also called `layer0.head2.attn_out[3 'm'][1]`. Variables of a helper stand under the
+variable that its caller was computing: `layer0.normed.scale[0 BOS]` was `scale` in rmsnorm, at the line of the layer
+that assigns `normed`. Where two numbers would have one name, as when a line calls a helper twice, the second has `#2`
+behind it.
 """
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import math
 import os
+import random
 import re
 import sys
 import tokenize
@@ -44,7 +49,7 @@ class Statement:
 
     line: int  # the first of its lines
     last_line: int  # for a loop, the last line of its head
-    targets: tuple[str, ...]  # the variables it assigns, or whose list it extends: attn_out.extend(...)
+    targets: tuple[str, ...]  # the variables it assigns or changes: x = ..., attn_out += ..., losses.append(...)
     loops: tuple[str, ...]  # the loop variables around it, outermost first
     dims: tuple[str, ...]  # from its shape comment: ("position + 1", "head_dim")
     node: ast.stmt = field(compare=False, repr=False)
@@ -80,14 +85,14 @@ class Source:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         self.comments = {token.start[0]: token.string.lstrip("# ")
                          for token in tokens if token.type == tokenize.COMMENT}
-        self.functions = {function.first_line: function for function in self._functions(ast.parse(text), "")}
+        self.functions = {function.first_line: function for function in self._functions(ast.parse(text), "", {})}
 
-    def _functions(self, parent: ast.AST, prefix: str) -> Iterator[Function]:
+    def _functions(self, parent: ast.AST, prefix: str, said: dict[str, str]) -> Iterator[Function]:
         for node in ast.iter_child_nodes(parent):
             if isinstance(node, ast.ClassDef):
-                yield from self._functions(node, f"{node.name}.")
+                yield from self._functions(node, f"{node.name}.", _said_of_operators(ast.get_docstring(node) or ""))
             elif isinstance(node, ast.FunctionDef):
-                yield from self._functions(node, f"{prefix}{node.name}.")
+                yield from self._functions(node, f"{prefix}{node.name}.", {})
                 statements = {}
                 assignments = {}
                 for statement in self._statements(node.body, ()):
@@ -103,7 +108,7 @@ class Source:
                     first_line=min([node.lineno] + [decorator.lineno for decorator in node.decorator_list]),
                     last_line=node.end_lineno,
                     parameters=tuple(argument.arg for argument in node.args.args),
-                    docstring=ast.get_docstring(node) or "",
+                    docstring=ast.get_docstring(node) or said.get(node.name, ""),
                     makes_values=any(isinstance(name, ast.Name) and name.id == "Value" for name in calls),
                     statements=statements,
                     assignments=assignments,
@@ -113,7 +118,7 @@ class Source:
         for node in body:
             inner = getattr(node, "body", None)
             last_line = max(node.lineno, inner[0].lineno - 1) if inner else node.end_lineno
-            comment = self.comments.get(last_line, "")
+            comment = self.comments.get(last_line, "").rpartition("-> ")[2]  # of a function's, what it returns
             shape = re.match(r"(\[[^\]]+\])+", comment)
             dims = tuple(re.findall(r"\[([^\]]+)\]", shape.group())) if shape else ()
             yield Statement(node.lineno, last_line, _targets(node), loops, dims, node)
@@ -127,13 +132,29 @@ class Source:
 
     def comment_on(self, line: int) -> str:
         """What the source says of a line: the comment that ends it, shapes left out, or else the one that heads its
-        block (the nearest above, with no blank line between)."""
+        block (the nearest above that stands no deeper, with no blank line between)."""
         own = re.sub(r"^(\[[^\]]+\])+ *", "", self.comments.get(line, ""))
+        depth = self._depth(line)
         while not own and self.lines[line - 2].strip():
             line -= 1
-            if self.lines[line - 1].lstrip().startswith("#"):
+            if self.lines[line - 1].lstrip().startswith("#") and self._depth(line) <= depth:
                 own = self.comments.get(line, "")
+            depth = min(depth, self._depth(line))
         return own
+
+    def _depth(self, line: int) -> int:
+        """How far a line is indented."""
+        return len(self.lines[line - 1]) - len(self.lines[line - 1].lstrip())
+
+
+OPERATORS = {"a + b": "__add__", "a * b": "__mul__", "a ** n": "__pow__"}
+
+
+def _said_of_operators(docstring: str) -> dict[str, str]:
+    """What the table in a class's docstring says of its methods, which are too short for docstrings of their own:
+    "a + b      ∂/∂a = 1, ∂/∂b = 1" -> {"__add__": "a + b: ∂/∂a = 1, ∂/∂b = 1."}."""
+    rows = re.findall(r"^(a \S+ \w|a\.\w+\(\)) {2,}(.*(?:\n {4,}.*)*)", docstring, re.MULTILINE)
+    return {OPERATORS.get(head, head[2:-2]): f"{head}: {' '.join(text.split())}." for head, text in rows}
 
 
 def _names(*targets: ast.expr) -> tuple[str, ...]:
@@ -143,8 +164,8 @@ def _names(*targets: ast.expr) -> tuple[str, ...]:
 
 
 def _targets(node: ast.stmt) -> tuple[str, ...]:
-    """The plain variables that a statement assigns, or, in `name.method(...)`, may have changed."""
-    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+    """The plain variables that a statement assigns, or, in `name += ...` or `name.method(...)`, may have changed."""
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
         return _names(*(node.targets if isinstance(node, ast.Assign) else [node.target]))
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
         changed = node.value.func.value
@@ -168,6 +189,8 @@ class Moment:
     where: str = ""  # the position, written "3 'm'"; empty outside the loop over positions
     first: int = 0
     last: int = 0
+    length: Optional[int] = None  # that the list had before, if the statement changes one in place
+    returned: tuple[str, ...] = ()  # the dims of what it assigns, if the function it calls says so at its return
 
     def assigned(self, variable: Optional[str]) -> list[Statement]:
         """The statements that assign the variable, in the order of the source, as far as this one."""
@@ -178,14 +201,15 @@ class Moment:
 class Number:
     """One Value of the step.
 
-    operation   "parameter", "constant", or the function that made it: "add", "dot", "linear", ...
+    operation   "parameter", "constant", or the function that made it: "add", "linear", "relu", ...
     inputs      the indices of its children in trace.numbers; slopes its local gradients, in the same order
+    unlinked    what the operation read, of a result that has no children: a silent relu's 0 is linked to nothing
     arguments   what the operation was given besides: {"exponent": -0.5}
     value       before the update; gradient: ∂loss/∂value
     moment      the execution of a statement in which it was made; None for a parameter
     line        of that statement; made_at: of the `Value(...)` in its operation
     callers     the lines through which the statement was reached, innermost first
-    dims        what the indices of its variable count, from the comment on the line: ("n_embd",)
+    dims        what the indices of its variable count, from the comment on the line: ("n_embd",); "" if it is silent
     """
 
     index: int
@@ -194,6 +218,7 @@ class Number:
     gradient: float = 0.0
     inputs: tuple[int, ...] = ()
     slopes: tuple[float, ...] = ()
+    unlinked: tuple[int, ...] = ()
     arguments: dict[str, float] = field(default_factory=dict)
     moment: Optional[Moment] = None
     line: int = 0
@@ -202,6 +227,16 @@ class Number:
     name: str = ""
     aliases: list[str] = field(default_factory=list)
     dims: tuple[str, ...] = ()
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether an operation computed it: neither a parameter nor a constant that the program wrote."""
+        return bool(self.inputs or self.unlinked)
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """What its formula reads, linked or not."""
+        return self.inputs or self.unlinked
 
     @property
     def model_moment(self) -> Moment:
@@ -214,7 +249,7 @@ class Number:
 
 @dataclass(frozen=True)
 class UpdateLine:
-    """One line of AdamOptimizer.step's loop: `name` is what it computes ("m", "v_hat", "data"), `formula` its right
+    """One line of AdamOptimizer.step's loop: `name` is what it computes ("m", "v", "data"), `formula` its right
     side, with `{0}`, `{1}` ... for the operands, whose texts are `symbols`."""
 
     line: int
@@ -235,21 +270,23 @@ class Update:
 class Trace:
     """A recorded step: `numbers` in order of birth (parameters first), and how to find them."""
 
-    def __init__(self, source: Source, tokens: list[int], tokenizer: gpt.Tokenizer, config: gpt.GPTConfig) -> None:
+    def __init__(self, source: Source, tokens: list[int], tokenizer: gpt.Tokenizer, config: gpt.GPTConfig,
+                 shapes: dict[str, tuple[int, int]]) -> None:
         self.source, self.tokens, self.tokenizer, self.config = source, tokens, tokenizer, config
+        self.shapes = shapes  # of the weight matrices, in the order of the state_dict
         self.numbers: list[Number] = []
         self.moments: list[Moment] = []
         self.runs: dict[int, int] = {}  # line -> how often it ran
         self.update_lines: list[UpdateLine] = []
         self.updates: dict[int, list[Update]] = {}  # parameter's index -> what the lines did to it, in order
         self.after: list[float] = []  # the parameters after the step
-        self.shapes = gpt.parameter_shapes(config, tokenizer.vocab_size)
         self.learning_rate = 0.0
         self.updates_before = 0  # of the optimizer
         self.loss_index = -1
         self.by_name: dict[str, int] = {}
         self._by_plain_name: dict[str, str] = {}
         self.uses: list[list[tuple[int, float]]] = []  # for each number: (the number that used it, with which slope)
+        self.silenced: dict[int, list[int]] = {}  # for some: the results that read it and kept no link
 
     @property
     def loss(self) -> Number:
@@ -286,7 +323,7 @@ class Trace:
     @property
     def computed(self) -> list[Number]:
         """The numbers that were computed, in order of birth: neither parameters nor constants."""
-        return [number for number in self.numbers if number.inputs]
+        return [number for number in self.numbers if number.is_computed]
 
     def slots(self) -> dict[str, list[Number]]:
         """The computed numbers by what they are called before the first bracket: "layer0.q" -> all of layer0.q."""
@@ -309,6 +346,14 @@ class Trace:
         return {label: numbers for label, numbers in slots.items()
                 if "~" not in label and label.rpartition(".")[0] not in slots}
 
+    def vectors(self) -> dict[str, list[Number]]:
+        """The slots of the model that hold a vector at each position, of one length at all; those inside a line too."""
+        variables = self.variables()
+        return {label: numbers for label, numbers in self.slots().items()
+                if label.partition("~")[0] in variables and numbers[0].moment.where
+                and len(numbers) > len(self.by_position(numbers))
+                and not set(numbers[0].dims) & {"position + 1", "vocab_size"}}
+
     def find(self, name: str) -> Optional[Number]:
         """The number of this name or alias. The letters may be left out, attn_weights[3 -> 1], but not be wrong."""
         if name in self.by_name:
@@ -328,6 +373,8 @@ class Trace:
         for number in self.numbers:
             for child, slope in zip(number.inputs, number.slopes):
                 self.uses[child].append((number.index, slope))
+            for child in number.unlinked:
+                self.silenced.setdefault(child, []).append(number.index)
 
 
 LETTER = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\bBOS\b"""  # as names write one: 'm', or BOS
@@ -365,7 +412,8 @@ def record(
 
     Raises what train_step raises, and InputError if a number of the step is not finite.
     """
-    recorder = _Recorder(Trace(Source(gpt.__file__), tokens, tokenizer, config), optimizer)
+    shapes = {name: (len(matrix), len(matrix[0])) for name, matrix in state_dict.items()}
+    recorder = _Recorder(Trace(Source(gpt.__file__), tokens, tokenizer, config, shapes))
     recorder.trace.learning_rate, recorder.trace.updates_before = learning_rate, optimizer.t
     for name, matrix in state_dict.items():
         for i, row in enumerate(matrix):
@@ -391,16 +439,16 @@ def record(
 class _Recorder:
     """Fills a trace: `on_call` is what sys.settrace calls at each call, the watch_... methods at each line."""
 
-    def __init__(self, trace: Trace, optimizer: gpt.AdamOptimizer) -> None:
+    def __init__(self, trace: Trace) -> None:
         self.trace, self.source = trace, trace.source
         self.values: list[gpt.Value] = []  # the Values themselves: kept, so that no id is given twice
         self.indices: dict[int, int] = {}  # id(Value) -> its index
         self.taken: set[str] = set()
         self.open: list[tuple[object, Optional[Moment]]] = []  # the frames being watched, each with its statement
-        self.running = None  # the line of Adam under way: (its UpdateLine, operands, code of its result, parameter)
-        vocab_size = trace.tokenizer.vocab_size
-        more = gpt.parameter_shapes(trace.config, vocab_size + 1)
-        self.rows_are_tokens = {name for name, shape in trace.shapes.items() if more[name] != shape}
+        self.givers: dict[int, str] = {}  # a number's index -> the helper that returned it
+        self.parts: dict[tuple[str, str], int] = {}  # where in a growing list the part of a loop begins
+        self.running = None  # the line of Adam under way: (its statement, UpdateLine, operands, result's code, parameter)
+        self.rows_are_tokens = _matrices_by_token(trace.config)
 
     # Values ----------------------------------------------------------------------------------------------------------
 
@@ -431,13 +479,20 @@ class _Recorder:
         wanted = next(i for i, (function, _) in enumerate(lines) if self.is_told(function))
         given = frame.f_locals
         inputs = tuple(self.index_of(child) for child in given["children"])
+        unlinked: tuple[int, ...] = ()
+        if not inputs and not any(argument is given["data"] for argument in arguments.values()):
+            # Not a plain number that was handed in, so it is a result: of the Values that were.
+            unlinked = tuple(self.index_of(argument) for name in operation.parameters
+                             if isinstance(argument := frame.f_back.f_locals.get(name), gpt.Value))
+        computed = bool(inputs or unlinked)
         number = Number(
             index=len(self.values),
-            operation=operation.name.split(".")[-1].strip("_") if given["children"] else "constant",
+            operation=operation.name.split(".")[-1].strip("_") if computed else "constant",
             value=float(given["data"]),
             inputs=inputs,
             slopes=tuple(given["local_grads"]),
-            arguments=arguments if given["children"] else {},
+            unlinked=unlinked,
+            arguments=arguments if computed else {},
             moment=self.open[-1][1],
             line=lines[wanted][1],
             made_at=made_at,
@@ -456,7 +511,7 @@ class _Recorder:
     @staticmethod
     def is_told(function: Function) -> bool:
         """Whether its statements are moments of the step: not inside an operation or a method of Value or Adam."""
-        return not function.makes_values and "." not in function.name
+        return (function.has_model or not function.makes_values) and "." not in function.name
 
     def on_call(self, frame, event, argument):
         code = frame.f_code
@@ -494,6 +549,8 @@ class _Recorder:
         if moment:
             moment.last = len(self.values)
             self.name_variables(moment, frame)
+            if event == "return":
+                self.note_return(moment, argument)
         if event == "return":
             self.open.pop()
             return None
@@ -501,10 +558,26 @@ class _Recorder:
         parent = self.open[-2][1] if len(self.open) > 1 else None
         moment = Moment(function, statement, parent, first=len(self.values))
         variable = statement.targets[0] if statement.targets else None
-        moment.label, moment.where = self.place(moment, variable, frame)
+        moment.label, moment.where = self.place(moment, variable, statement.loops, frame)
+        if not isinstance(statement.node, (ast.Assign, ast.AnnAssign)):
+            before = frame.f_locals.get(variable)
+            moment.length = len(before) if isinstance(before, list) else None
         self.open[-1] = function, moment
         self.trace.moments.append(moment)
         return self.watch_statements
+
+    def note_return(self, moment: Moment, result) -> None:
+        """What a helper returns is called for it; and the return of a function says what the indices count."""
+        function, caller = moment.function, moment.parent
+        if caller is None:
+            return
+        call = getattr(caller.statement.node, "value", None)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == function.name:
+            caller.returned = moment.statement.dims
+        if not function.has_model:
+            for _, value in _values_in(result):
+                if id(value) in self.indices:
+                    self.givers[self.indices[id(value)]] = function.name
 
     def read_gradients(self) -> None:
         for number, value in zip(self.trace.numbers, self.values):
@@ -512,16 +585,15 @@ class _Recorder:
 
     # Names -----------------------------------------------------------------------------------------------------------
 
-    def place(self, moment: Moment, variable: Optional[str], frame) -> tuple[str, str]:
-        """What a variable of this statement is called, and at which position: ("layer0.head2.q_head", "3 'm'")."""
+    def place(self, moment: Moment, variable: Optional[str], loops: tuple[str, ...], frame) -> tuple[str, str]:
+        """What a variable of this statement is called in these loops, and at which position:
+        ("layer0.head2.scores", "3 'm'")."""
         function, parent = moment.function, moment.parent
-        assigned = moment.assigned(variable)
-        loops = assigned[-1].loops if assigned else moment.statement.loops
         position = frame.f_locals.get("position") if "position" in (*function.parameters, *loops) else None
         where = self.trace.where(position) if position is not None else parent.where if parent else ""
         if function.has_model:
             scope = "".join(f"{loop}{frame.f_locals[loop]}." for loop in loops
-                            if loop != "position" and loop in frame.f_locals)
+                            if loop != "position" and isinstance(frame.f_locals.get(loop), int))
         else:
             scope = parent.label
             if variable is None:  # a return: its numbers are what the caller is computing
@@ -530,24 +602,33 @@ class _Recorder:
         if variable is None:
             return parent.label if parent else function.name, where
         versions = function.assignments.get(variable, ())
-        version = f".{len(assigned)}" if len(versions) > 1 else ""
+        version = f".{len(moment.assigned(variable))}" if len(versions) > 1 else ""
         return f"{scope}{variable}{version}", where
 
     def name_variables(self, moment: Moment, frame) -> None:
         """Names the Values in the variables that the statement assigned; those that have a name get an alias."""
         for variable in moment.statement.targets:
-            assigned = moment.assigned(variable)
-            label, where = self.place(moment, variable, frame)
-            dims = assigned[-1].dims if assigned else ()
-            for path, value in _values_in(frame.f_locals.get(variable)):
-                number = self.trace.numbers[self.indices[id(value)]] if id(value) in self.indices else None
-                if number:
-                    self.name(number, label + self.brackets(where, path, dims), dims)
+            thing = frame.f_locals.get(variable)
+            # A list that grew belongs where it was begun, and its new part here as well.
+            begun = moment.assigned(variable)[-1:] if moment.length is not None else []
+            origin = begun[0] if begun else moment.statement
+            label, where = self.place(moment, variable, origin.loops, frame)
+            self.name_values(thing, label, where, origin.dims or moment.returned)
+            if begun and label != moment.label:
+                first = self.parts.setdefault((moment.label, moment.where), moment.length)
+                self.name_values(thing[first:], moment.label, moment.where, ())
+
+    def name_values(self, thing, label: str, where: str, dims: tuple[str, ...]) -> None:
+        for path, value in _values_in(thing):
+            if id(value) in self.indices:
+                dims_of_path = (dims + ("",) * len(path))[:len(path)]
+                number = self.trace.numbers[self.indices[id(value)]]
+                self.name(number, label + self.brackets(where, path, dims_of_path), dims_of_path)
 
     def brackets(self, where: str, path: tuple[int, ...], dims: tuple[str, ...]) -> str:
         """The indices of a name: the position, then the path, each labelled by what its dimension counts."""
         text = f"[{where}]" if where else ""
-        for place, dim in zip(path, dims + ("",) * len(path)):
+        for place, dim in zip(path, dims):
             if dim == "position + 1" and where:
                 text = text[:-1] + f" -> {self.trace.where(place)}]"
             elif dim == "vocab_size":
@@ -571,18 +652,18 @@ class _Recorder:
             number.name, number.dims = unique, dims
 
     def name_the_rest(self) -> None:
-        """Numbers in no variable: named for what their statement was computing, and for their operation."""
+        """Numbers in no variable: named for what their statement was computing, and for what gave them."""
         groups: dict[tuple[int, str], list[Number]] = {}
         for number in self.trace.numbers:
             if not number.name and number.operation != "constant":
-                groups.setdefault((id(number.moment), number.operation), []).append(number)
-        for numbers in groups.values():
+                giver = self.givers.get(number.index, number.operation)
+                groups.setdefault((id(number.moment), giver), []).append(number)
+        for (_, giver), numbers in groups.items():
             moment = numbers[0].moment
             made = [n for n in self.trace.numbers[moment.first:moment.last] if n.name.startswith(f"{moment.label}[")]
-            dims = made[0].dims if made and len(made) == len(numbers) else ()
+            dims = made[0].dims[:1] if made and len(made) == len(numbers) else ("",) if len(numbers) > 1 else ()
             for i, number in enumerate(numbers):
-                path = (i,) if len(numbers) > 1 else ()
-                self.name(number, f"{moment.label}~{number.operation}" + self.brackets(moment.where, path, dims), dims)
+                self.name(number, f"{moment.label}~{giver}" + self.brackets(moment.where, (i,), dims), dims)
         for number in self.trace.numbers:
             for child in number.inputs:
                 if not self.trace.numbers[child].name:
@@ -595,7 +676,7 @@ class _Recorder:
         self.update_code = {}
         for line, statement in sorted(function.statements.items()):
             node = statement.node
-            if not statement.loops or not isinstance(node, (ast.Assign, ast.AugAssign)):
+            if line > statement.line or not statement.loops or not isinstance(node, (ast.Assign, ast.AugAssign)):
                 continue
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             right = node.value if isinstance(node, ast.Assign) else ast.BinOp(target, node.op, node.value)
@@ -610,25 +691,28 @@ class _Recorder:
             update_line = UpdateLine(line, name, formula, tuple(operands.found))
             self.trace.update_lines.append(update_line)
             codes = [compile(operand, "<operand>", "eval") for operand in operands.found]
-            self.update_code[line] = update_line, codes, compile(text, "<target>", "eval"), statement.loops
+            self.update_code[line] = update_line, codes, compile(text, "<target>", "eval"), statement
 
     def watch_update(self, frame, event, argument):
         """Notes the operands of a line of the update before it runs, and its result after."""
         if event != "line":
             return self.watch_update
-        self.count_lines(frame, event, argument)
         names = frame.f_locals
         if self.running:
-            line, operands, target, parameter = self.running
+            statement, line, operands, target, parameter = self.running
+            if statement.line <= frame.f_lineno <= statement.last_line:
+                return self.watch_update  # another line of the same statement
             result = eval(target, frame.f_globals, names)
             if all(isinstance(x, (int, float)) for x in (*operands, result)):
                 self.trace.updates.setdefault(parameter, []).append(Update(line, operands, result))
             self.running = None
+        self.count_lines(frame, event, argument)
         if frame.f_lineno in self.update_code:
-            line, codes, target, loops = self.update_code[frame.f_lineno]
+            line, codes, target, statement = self.update_code[frame.f_lineno]
             operands = tuple(eval(code, frame.f_globals, names) for code in codes)
-            parameter = next(self.indices[id(names[name])] for name in loops if id(names[name]) in self.indices)
-            self.running = line, operands, target, parameter
+            parameter = next(self.indices[id(names[name])] for name in statement.loops
+                             if id(names[name]) in self.indices)
+            self.running = statement, line, operands, target, parameter
         return self.watch_update
 
 
@@ -647,8 +731,17 @@ class _Operands(ast.NodeTransformer):
     visit_Name = visit_Attribute = visit_Subscript = _operand
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        node.args = [self.visit(argument) for argument in node.args]  # the function keeps its name
+        node.args = [self.visit(argument) for argument in node.args]
+        if isinstance(node.func, ast.Attribute):
+            node.func = ast.Name(node.func.attr)  # math.sqrt is written sqrt, and is no operand
         return node
+
+
+def _matrices_by_token(config: gpt.GPTConfig) -> set[str]:
+    """The matrices with a row for each token: those that a larger vocabulary makes longer, in a model made to see it."""
+    thin = dataclasses.replace(config, n_embd=config.n_head)
+    one, other = (gpt.initialize_parameters(thin, vocab_size, random.Random(0)) for vocab_size in (1, 2))
+    return {name for name in one if len(one[name]) < len(other[name])}
 
 
 def _values_in(thing, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], gpt.Value]]:
@@ -666,7 +759,7 @@ def _values_in(thing, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, .
 
 
 def formula(operation: str, inputs: Sequence[str], arguments: dict[str, float]) -> str:
-    """What an operation computes, as a Python expression over the texts of its inputs: "2.0 * 3.0".
+    """What an operation computes, as a Python expression over the texts of its operands: "2.0 * 3.0".
 
     With numbers for inputs, and exp and log from math, Python evaluates it to the operation's result, up to rounding.
     """
@@ -677,7 +770,7 @@ def formula(operation: str, inputs: Sequence[str], arguments: dict[str, float]) 
         return f"({inputs[0]}) ** {arguments['exponent']}"
     if operation == "relu":
         return f"max({inputs[0]}, 0.0)"
-    if operation in ("dot", "linear"):  # the children are one vector, then the other
+    if operation == "linear":  # the children are one vector, then the other
         return " + ".join(f"{a} * {b}" for a, b in zip(inputs[:half], inputs[half:]))
     if operation == "logsumexp":
         return f"log({' + '.join(f'exp({x})' for x in inputs)})"
@@ -690,13 +783,13 @@ def symbol(number: Number) -> str:
 
 
 def formula_of(trace: Trace, number: Number) -> str:
-    """The number's formula with the names of its inputs."""
-    return formula(number.operation, [symbol(trace.numbers[i]) for i in number.inputs], number.arguments)
+    """The number's formula with the names of its operands."""
+    return formula(number.operation, [symbol(trace.numbers[i]) for i in number.operands], number.arguments)
 
 
 def formula_in_numbers(trace: Trace, number: Number) -> str:
-    """The number's formula with the values of its inputs, every digit of them."""
-    return formula(number.operation, [repr(trace.numbers[i].value) for i in number.inputs], number.arguments)
+    """The number's formula with the values of its operands, every digit of them."""
+    return formula(number.operation, [repr(trace.numbers[i].value) for i in number.operands], number.arguments)
 
 
 # ======================================================================================================================
@@ -714,7 +807,7 @@ def explain(trace: Trace, number: Number) -> str:
     """What the source says of the number: the comment at its line, and the first sentence of what computed it."""
     if number.operation == "parameter":
         return "A parameter: drawn at random at the start, changed by the updates since."
-    if number.operation == "constant":
+    if not number.is_computed:
         return "A plain number that an operation made into a Value, so that it can stand in the graph."
     moment = number.model_moment
     said = [trace.source.comment_on(moment.statement.line)]
@@ -722,6 +815,20 @@ def explain(trace: Trace, number: Number) -> str:
         said.append(first_sentence(number.moment.function.docstring))
     said.append(first_sentence(trace.source.function_at(number.made_at).docstring))
     return " ".join(text for text in said if text)
+
+
+def silence(trace: Trace, number: Number) -> str:
+    """What is to be said where the graph is cut: of a result without links, or of a number that only such a one read."""
+    if number.unlinked:
+        read = [trace.numbers[i] for i in number.unlinked]
+        what = " and ".join(f"{child.name} = {child.value:.4g}" for child in read)
+        said = f"{number.operation} read {what}, and gave a constant that is linked to nothing: no gradient goes back."
+        return "A silent neuron: " * (number.operation == "relu") + said
+    if number.index in trace.silenced and not trace.uses[number.index]:
+        result = trace.numbers[trace.silenced[number.index][0]]
+        return (f"Only {result.operation} read it, and gave {result.name}, a constant that is linked to nothing: so no "
+                "gradient comes back, and its own is 0.")
+    return ""
 
 
 def lectures(path: str) -> dict[str, list[tuple[str, str]]]:

@@ -50,6 +50,9 @@ for (let id = 0, at = 0, written = 0; id < values.length; id++) {
 }
 const inputsOf = id => (id < values.length ? inputs.slice(begins[id], begins[id + 1]) : []);
 const slopesOf = id => (id < values.length ? slopes.slice(begins[id], begins[id + 1]) : []);
+// What a number's formula reads: its inputs, or what a result that is linked to nothing was given.
+const unlinked = new Map(trace.unlinked);
+const operandsOf = id => unlinked.get(id) ?? inputsOf(id);
 const users = new Map(); // id -> [[the number that used it, with which slope], ...]
 for (let id = 0; id < values.length; id++)
   for (let k = begins[id]; k < begins[id + 1]; k++) {
@@ -179,14 +182,9 @@ function largestIn(slot) {
 // Source
 // ---------------------------------------------------------------------------------------------------------------------
 const lineButtons = new Map();
-const slotsOfLine = line =>
-  slots.filter(
-    slot =>
-      slot.line === line ||
-      slot.model_line === line ||
-      slot.made_at === line ||
-      ((slot.callers ?? []).includes(line) && slot.model_line === line),
-  );
+// The line that made a slot's numbers, then those it was called from, up to the line of the model.
+const linesOf = slot => [slot.line, ...slot.callers.slice(0, slot.callers.indexOf(slot.model_line) + 1)];
+const slotsOfLine = line => slots.filter(slot => slot.line && [slot.made_at, ...linesOf(slot)].includes(line));
 
 function drawSource() {
   const pane = $("source");
@@ -613,14 +611,14 @@ function formula(operation, texts, exponent) {
   if (operation === "mul") return texts.join(" * ");
   if (operation === "pow") return `(${texts[0]}) ** ${exponent}`;
   if (operation === "relu") return `max(${texts[0]}, 0.0)`;
-  if (operation === "dot" || operation === "linear")
+  if (operation === "linear")
     return Array.from({ length: half }, (_, k) => `${texts[k]} * ${texts[k + half]}`).join(" + ");
   if (operation === "logsumexp") return `log(${texts.map(text => `exp(${text})`).join(" + ")})`;
   return `${operation}(${texts.join(", ")})`;
 }
 function brief(slot, texts) {
   // as in the printed report: of more than four terms the first and the last
-  const products = slot.operation === "dot" || slot.operation === "linear",
+  const products = slot.operation === "linear",
     terms = products ? texts.length / 2 : texts.length;
   if (terms <= 4) return formula(slot.operation, texts, slot.arguments.exponent);
   const picked = [0, terms - 1].concat(products ? [terms, 2 * terms - 1] : []).map(k => texts[k]);
@@ -676,10 +674,9 @@ function drawCard() {
     make("span", { className: "soft", textContent: "  = ∂loss/∂(this)" }),
   );
   if (slot.line) {
-    const where = [slot.line, ...slot.callers.slice(0, slot.callers.indexOf(slot.model_line) + 1)];
     say(
       "made by",
-      ...where.flatMap((line, k) =>
+      ...linesOf(slot).flatMap((line, k) =>
         [k ? make("span", { textContent: " called from " }) : null, lineLink(line), " "].filter(Boolean),
       ),
       make("div", { className: "mono", textContent: codeOf(slot.model_line) }),
@@ -695,10 +692,10 @@ function drawCard() {
     }),
   );
   if (slot.line) {
-    const children = inputsOf(id),
+    const children = operandsOf(id),
       local = slopesOf(id),
       half = children.length / 2;
-    const products = slot.operation === "dot" || slot.operation === "linear";
+    const products = slot.operation === "linear";
     parts.push(
       make(
         "div",
@@ -736,6 +733,8 @@ function drawCard() {
           sumRow(2, values[id]),
         ),
       );
+    } else if (unlinked.has(id)) {
+      parts.push(make("p", {}, ...children.flatMap(child => [link(child), " "]), "— but it keeps no link to it."));
     } else {
       const order = children.map((_, k) => k);
       if (children.length > 4) order.sort((a, b) => Math.abs(local[b]) - Math.abs(local[a]));
@@ -780,7 +779,11 @@ function drawCard() {
   if (id === trace.loss)
     parts.push(make("p", { textContent: "This is the loss. Its slope in itself is 1; backward begins here." }));
   else if (!uses.length)
-    parts.push(make("p", { textContent: "Nothing in this step used it, so the loss does not depend on it." }));
+    parts.push(
+      make("p", {
+        textContent: trace.silences[id] ?? "Nothing in this step used it, so the loss does not depend on it.",
+      }),
+    );
   else
     parts.push(
       shortList(

@@ -14,12 +14,12 @@ Nothing here computes a number of the model: labs/trace.py watches script_gpt_re
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-import gc
+import io
 import json
 import math
 import os
-import random
 import re
 import shlex
 import sys
@@ -39,11 +39,12 @@ from labs.trace import (
     formula_of,
     plain,
     record,
+    silence,
     symbol,
     without_letters,
 )
 from labs.xray_page import page
-from script_gpt_refactored import GPTConfig, InputError, Tokenizer, Value
+from script_gpt_refactored import GPTConfig, InputError
 
 WIDTH = 80  # columns of the report
 BLOCK = 7  # positions side by side: as many as fit
@@ -67,43 +68,20 @@ def take_step(options: argparse.Namespace, load: str | None) -> Trace:
         if chosen.get(name, size) != size:
             raise InputError(f"the model in {load} has {name} {size}, not {chosen[name]}: leave that option out")
     config = GPTConfig(**{"num_steps": 0, **sizes, **chosen})
-    docs = gpt.load_dataset(options.names)
-    rng = random.Random(config.seed)
-    rng.shuffle(docs)
-    tokenizer = Tokenizer(checkpoint["vocabulary"] if checkpoint else "".join(sorted(set("".join(docs)))))
-    tokens = tokenizer.encode(options.document)
-    state_dict = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
-    if checkpoint:
-        for name, matrix in checkpoint["state_dict"].items():
-            state_dict[name] = [[Value(float(weight)) for weight in row] for row in matrix]
-    optimizer = gpt.AdamOptimizer(state_dict, config)
-    if config.num_steps:
-        first = checkpoint["step"] if checkpoint else 0
-        train_first([tokenizer.encode(doc) for doc in docs], first, state_dict, optimizer, config)
-    return record(tokens, state_dict, optimizer, config.learning_rate, config, tokenizer)
+    run = gpt.prepare_run(gpt.load_dataset(options.names), config, checkpoint)
+    tokens = run.tokenizer.encode(options.document)
+    optimizer = gpt.AdamOptimizer(run.state_dict, config)
+    train_first(run, optimizer, config)
+    return record(tokens, run.state_dict, optimizer, config.learning_rate, config, run.tokenizer)
 
 
-def train_first(
-    documents: list[list[int]],
-    first: int,
-    state_dict: dict[str, list[list[Value]]],
-    optimizer: gpt.AdamOptimizer,
-    config: GPTConfig,
-) -> None:
-    """What gpt.train does in num_steps steps, with an optimizer that can still be asked afterwards."""
-    collecting = gc.isenabled()
-    gc.disable()  # as in gpt.train: the graph has no cycles
-    try:
-        for step in range(config.num_steps):
-            if sys.stderr.isatty():
-                print(f"\rtraining first: step {step + 1} / {config.num_steps}", end="", file=sys.stderr)
-            rate = config.learning_rate * (1 - step / config.num_steps)
-            gpt.train_step(documents[(first + step) % len(documents)], state_dict, optimizer, rate, config)
-    finally:
-        if collecting:
-            gc.enable()
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
+def train_first(run: gpt.Run, optimizer: gpt.AdamOptimizer, config: GPTConfig) -> None:
+    """The steps before the one that is traced. Standard output is for the answers: the progress is told to whoever
+    sits at the terminal, and not kept. A Ctrl-C, which gpt.train takes for the end of the training, ends the tool."""
+    with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+        taken = gpt.train(run.documents, run.state_dict, optimizer, config, run.step)
+    if taken < config.num_steps:
+        raise KeyboardInterrupt
 
 
 # ======================================================================================================================
@@ -151,8 +129,8 @@ def norm(numbers: Sequence[float]) -> float:
 
 def brief(trace: Trace, number: Number, write) -> str:
     """A formula; of more than four terms only the first and the last are written out."""
-    texts = [write(trace.numbers[i]) for i in number.inputs]
-    products = number.operation in ("dot", "linear")
+    texts = [write(trace.numbers[i]) for i in number.operands]
+    products = number.operation == "linear"
     terms = len(texts) // 2 if products else len(texts)
     if terms <= 4:
         return formula(number.operation, texts, number.arguments)
@@ -227,11 +205,9 @@ def question(trace: Trace) -> Section:
 def vectors(trace: Trace, pen: Pen) -> Section:
     """Every vector of the model, a row for each position: up to 16 numbers in figures, wider ones shaded."""
     lines = []
-    for label, numbers in trace.variables().items():
+    for label, numbers in trace.vectors().items():
         rows = trace.by_position(numbers)
         width = max(map(len, rows.values()))
-        if width == 1 or set(numbers[0].dims) & {"position + 1", "vocab_size"}:
-            continue  # attention, predictions and losses have sections of their own
         line = numbers[0].model_moment.statement.line
         largest = max(abs(number.value) for number in numbers)
         lines += ["", cut(f"{label} [{len(rows)}][{width}], line {line}: {code_at(trace, line)}")]
@@ -245,7 +221,13 @@ def vectors(trace: Trace, pen: Pen) -> Section:
             lines += [f"  {where:<8}" + "".join(f"{round(n.value * 10.0**decimals):4}" for n in row)
                       for where, row in rows.items()]
             lines.append(f"  {'':8}in units of {10.0**-decimals:g}")
-    return Section("The vectors", "In the order the program computes them.", lines[1:])
+    text = "In the order the program computes them."
+    inner = [label for label in trace.vectors() if "~" in label]
+    if inner:
+        made, giver = inner[-1].split("~")
+        text += (f" A name with ~ is of a vector on the way to another: {inner[-1]} is what {giver} gave inside the line "
+                 f"that makes {made}.")
+    return Section("The vectors", text, lines[1:])
 
 
 def shades(numbers: Sequence[float], largest: float, pen: Pen) -> str:
@@ -350,9 +332,8 @@ def update(trace: Trace) -> Section:
     lines += ["", f"what the lines of Adam computed for {top[0].name}:"]
     for done in trace.updates.get(top[0].index, ()):
         right, result = update_in_numbers(done)
-        lines.append(f"{done.line.line:5}  {done.line.name:<5} = {right}" + (f" = {result}" if result else ""))
-        if len(lines[-1]) > WIDTH:
-            lines[-1:] = [lines[-1].rpartition(" = ")[0], f"{'':12} = {result}"]
+        whole = f"{done.line.line:5}  {done.line.name:<5} = {right}" + (f" = {result}" if result else "")
+        lines += textwrap.wrap(whole, WIDTH, subsequent_indent=" " * 15)
     idle = sum(1 for i in trace.parameters if not trace.numbers[i].gradient and moves[i])
     text = (f"Update {trace.updates_before + 1} at learning rate {trace.learning_rate:g}. "
             f"{sum(1 for move in moves if move):,} of {len(moves):,} parameters moved, {idle:,} of them without a "
@@ -414,9 +395,9 @@ def why(trace: Trace, number: Number, depth: int, pen: Pen) -> list[str]:
             lines.extend(textwrap.wrap(explain(trace, number), WIDTH - 4, initial_indent="  ", subsequent_indent="  "))
         if level + 1 == depth:
             return
-        for index in weightiest(number)[:4 if len(number.inputs) <= 4 else 2]:
+        for index in weightiest(number)[:4 if len(number.operands) <= 4 else 2]:
             child = trace.numbers[index]
-            if child.inputs:
+            if child.is_computed:
                 lines.append("")
                 if index in told:
                     lines.append(f"{indent}    {child.name} = {short(child.value)}, see above")
@@ -428,9 +409,9 @@ def why(trace: Trace, number: Number, depth: int, pen: Pen) -> list[str]:
 
 
 def weightiest(number: Number) -> list[int]:
-    """Its inputs; those of a wide operation by the size of their slope, the largest first."""
-    if len(number.inputs) <= 4:
-        return list(number.inputs)
+    """What its formula reads; of a wide operation by the size of the slope, the largest first."""
+    if len(number.operands) <= 4:
+        return list(number.operands)
     slopes = dict(zip(number.inputs, number.slopes))
     return sorted(slopes, key=lambda index: -abs(slopes[index]))
 
@@ -440,7 +421,7 @@ def card(trace: Trace, number: Number, pen: Pen) -> list[str]:
     lines = [f"{number.name} = {number.value!r}"]
     if number.aliases:
         lines.append(f"  also called {', '.join(number.aliases[:2])}" + (" ..." if number.aliases[2:] else ""))
-    if number.inputs:
+    if number.is_computed:
         for line in (number.line, *number.callers):
             function = trace.source.function_at(line)
             lines.append(f"  line {line} of {function.name}: {code_at(trace, line)}")
@@ -450,6 +431,7 @@ def card(trace: Trace, number: Number, pen: Pen) -> list[str]:
         lines.append(f"  {'':{len(number.operation)}} = {brief(trace, number, lambda n: f'{n.value:.4g}')}")
         lines += terms(trace, number, pen)
     lines.append(f"  gradient {number.gradient!r}")
+    lines += textwrap.wrap(silence(trace, number), WIDTH - 4, initial_indent="  ", subsequent_indent="  ")
     if number.operation == "parameter":
         lines.append("  what Adam made of it:")
         for done in trace.updates.get(number.index, ()):
@@ -462,7 +444,7 @@ def card(trace: Trace, number: Number, pen: Pen) -> list[str]:
 def terms(trace: Trace, number: Number, pen: Pen) -> list[str]:
     """The terms of a wide operation, the largest first: products of a dot product, shares of a logsumexp."""
     half = len(number.inputs) // 2
-    if number.operation in ("dot", "linear"):
+    if number.operation == "linear":
         pairs = [(trace.numbers[a], trace.numbers[b]) for a, b in zip(number.inputs[:half], number.inputs[half:])]
         parts = [(a.value * b.value, f"{a.name} {short(a.value)} {pen.times} {b.name} {short(b.value)}")
                  for a, b in pairs]
@@ -492,7 +474,9 @@ def blame(trace: Trace, number: Number, pen: Pen) -> list[str]:
         return [*lines, "  This is the loss: its slope in itself is 1, and backward begins here."]
     uses = sorted(trace.uses[number.index], key=lambda use: -abs(use[1] * trace.numbers[use[0]].gradient))
     if not uses:
-        return [*lines, "  Nothing in this step used it, so the loss does not depend on it: its gradient is 0."]
+        said = silence(trace, number) or ("Nothing in this step used it, so the loss does not depend on it: its "
+                                          "gradient is 0.")
+        return lines + textwrap.wrap(said, WIDTH - 4, initial_indent="  ", subsequent_indent="  ")
     products = [(slope * trace.numbers[user].gradient, slope, trace.numbers[user]) for user, slope in uses]
     wide = max(len(user.name) for _, _, user in products[:20])
     lines += ["", f"  {'used by':<{wide}} {'slope':>10}   {'its gradient':>12}   {'product':>10}"]
@@ -578,12 +562,13 @@ def as_data(trace: Trace) -> dict:
         if number.operation == "parameter":
             entry["after"] = trace.after[number.index]
             entry["shape"] = list(trace.shapes[number.name.split("[")[0]])
-        if number.inputs:
+        if number.is_computed:
             entry.update(
                 formula=formula_of(trace, number),
                 in_numbers=formula_in_numbers(trace, number),
                 inputs=[trace.numbers[i].name for i in number.inputs],
                 slopes=list(number.slopes),
+                unlinked=[trace.numbers[i].name for i in number.unlinked],
                 shape=[count] if (count := lengths[key(number)]) > 1 or number.dims else [],
                 line=number.line,
                 source=trace.source.lines[number.line - 1].strip(),
@@ -643,7 +628,7 @@ def compare(one: Trace, other: Trace, tolerance: float, titles: Sequence[str]) -
     if not apart:
         return [*lines, f"No number differs by more than {tolerance:g}."]
     weights = [(a, b) for a, b in apart if a.operation == "parameter"]
-    computed = [(a, b) for a, b in apart if a.inputs]
+    computed = [(a, b) for a, b in apart if a.is_computed]
     lines.append(f"{len(weights):,} of {len(one.parameters):,} parameters and {len(computed):,} of "
                  f"{len(one.computed):,} computed numbers differ by more than {tolerance:g}.")
     for what, pairs in (("parameter", weights), ("computed number", computed)):
@@ -772,8 +757,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has gone: leave quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        gpt.discard_output()
     except OSError as error:  # a full disk behind our output, say
         print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from typing import Iterable, Sequence
 
-from labs.trace import Number, Trace, educational_path, explain, first_sentence, lectures
+from labs.trace import Moment, Number, Trace, educational_path, explain, first_sentence, lectures, silence
 
 LIMIT = 4_500_000  # bytes of a page, about
 BYTES = {"matrix": 80, "variable": 65, "inner": 65, "constant": 0}  # what a number takes of it, measured, rounded up
@@ -92,10 +92,17 @@ def pack(trace: Trace) -> dict:
         "born": integers(number.index for number in kept),
         "inputs": pack_inputs(kept, place),
         "slopes": pack_slopes(trace, kept),
-        "moments": [[moment.statement.line, moment.first, " at ".join(filter(None, (moment.label, moment.where)))]
-                    for moment in trace.moments],
+        "unlinked": [[place[n.index], [place[i] for i in n.unlinked]] for n in kept if n.unlinked],
+        "silences": {place[n.index]: silence(trace, n) for n in kept if silence(trace, n)},
+        "moments": [[moment.statement.line, moment.first, title_of(moment)] for moment in trace.moments],
         "updates": pack_updates(trace, kept),
     }
+
+
+def title_of(moment: Moment) -> str:
+    """What a statement computes, and where: "layer0.q, k, v at 3 'm'"."""
+    computed = ", ".join([moment.label, *moment.statement.targets[1:]])
+    return " at ".join(filter(None, (computed, moment.where)))
 
 
 def pack_slot(trace: Trace, slot: Slot, place: dict[int, int], endings: dict[tuple[str, ...], int]) -> dict:

@@ -56,7 +56,7 @@ class Case:
 
     def config(self, **changes) -> dict:
         """The configuration, as adapters get it."""
-        sizes = {name: getattr(self, name) for name in ("n_layer", "n_embd", "n_head", "block_size")}
+        sizes = {name: getattr(self, name) for name in gpt.SIZES}
         return {**sizes, "learning_rate": LEARNING_RATE, "num_steps": 12, "temperature": 0.8, **changes}
 
 
@@ -106,11 +106,9 @@ def difference(got, expected, relative: float = RELATIVE) -> tuple | None:
 
 def draw_weights(config: dict, vocab_size: int, seed: int, deviation: float = 0.4) -> dict[str, list[list[float]]]:
     """Weights for the checks, name -> rows of floats: larger than a new model's, so that every part matters."""
-    rng = random.Random(seed)
-    sizes = {name: config[name] for name in ("n_layer", "n_embd", "n_head", "block_size")}
-    shapes = gpt.parameter_shapes(gpt.GPTConfig(**sizes), vocab_size)
-    return {name: [[rng.gauss(0, deviation) for _ in range(n_in)] for _ in range(n_out)]
-            for name, (n_out, n_in) in shapes.items()}
+    sizes = {name: config[name] for name in gpt.SIZES}
+    drawn = gpt.initialize_parameters(gpt.GPTConfig(**sizes, weight_std=deviation), vocab_size, random.Random(seed))
+    return {name: [data(row) for row in rows] for name, rows in drawn.items()}
 
 
 def changed(weights: dict, name: str, change: Callable[[float], float], rows: range | None = None,
@@ -638,20 +636,14 @@ def check_steps(patient: Program, healthy: Program, case: Case) -> Items:
 
     def after(program, count):
         model = program.make(config, weights)
-        optimizer = program.new_optimizer(model)
-        losses = [program.step(model, optimizer, tokens, LEARNING_RATE) for tokens in case.documents[:count]]
-        return model, losses
+        return model, program.steps(model, case.documents[:count], LEARNING_RATE)
 
     def left_of_the_step_before():
         """How far the gradients that a second step leaves behind are from 0, or from those of its own document alone: a
         step may clear them at its end, or the next one at its beginning."""
-        documents = case.documents[:2]
-        model = patient.make(config, weights)
-        optimizer = patient.new_optimizer(model)
-        patient.step(model, optimizer, documents[0], LEARNING_RATE)
-        between = numbers_of(patient, model)
-        patient.step(model, optimizer, documents[1], LEARNING_RATE)
-        own = gradients(healthy, healthy.make(config, between), documents[1])
+        between = numbers_of(patient, after(patient, 1)[0])
+        model, _ = after(patient, 2)
+        own = gradients(healthy, healthy.make(config, between), case.documents[1])
         return max(min(abs(weight.grad), abs(weight.grad - slope)) for name, rows in patient.parameters(model).items()
                    for row, slopes in zip(rows, own[name]) for weight, slope in zip(row, slopes))
 
@@ -690,35 +682,24 @@ def check_optimizer(patient: Program, healthy: Program, case: Case) -> Items:
     courses = {"a steady gradient": [2.0, 2.0, 2.0, 2.0], "a tiny gradient": [1e-5, 1e-5, 1e-5, 1e-5],
                "a changing gradient": [4.0, -2.0, 0.5, -8.0], "a gradient that ends": [1.0, 0.0, 0.0, 0.0]}
 
-    def moves(course, name, rates):
+    def moves(course, name, rate):
         model = patient.make(config, weights)
-        optimizer = patient.new_optimizer(model)
-        weight = patient.parameters(model)[name][0][0]
-        places = [weight.data]
-        for gradient, rate in zip(course, rates):
-            weight.grad = gradient
-            patient.update(model, optimizer, rate)
-            places.append(weight.data)
-        return [after - before for before, after in zip(places, places[1:])]
+        return patient.moves(model, patient.parameters(model)[name][0][0], course, rate)
 
     for kind, course in courses.items():
-        yield f"moves with {kind}", lambda: moves(course, "layer0.mlp_fc1", [0.1] * 4), adam_by_hand(course, 0.1)
-    yield "a move at half the rate", lambda: moves([3.0], "layer0.mlp_fc1", [0.05]), adam_by_hand([3.0], 0.05)
+        yield f"moves with {kind}", lambda: moves(course, "layer0.mlp_fc1", 0.1), adam_by_hand(course, 0.1)
+    yield "a move at half the rate", lambda: moves([3.0], "layer0.mlp_fc1", 0.05), adam_by_hand([3.0], 0.05)
     for name in weights:
-        yield f"the first move of {name}", lambda: moves([1.0], name, [0.1]), adam_by_hand([1.0], 0.1)
+        yield f"the first move of {name}", lambda: moves([1.0], name, 0.1), adam_by_hand([1.0], 0.1)
 
 
 def check_by_heart(patient: Program, healthy: Program, case: Case) -> Items:
     """A model that can learn anything can learn one document by heart."""
     config = case.config()
     weights = draw_weights(config, case.vocab_size, case.seed, deviation=0.08)
-    tokens = case.documents[0]
 
     def ask():
-        model = patient.make(config, weights)
-        optimizer = patient.new_optimizer(model)
-        losses = [patient.step(model, optimizer, tokens, LEARNING_RATE) for _ in range(HEART_STEPS)]
-        return losses[-1]
+        return patient.steps(patient.make(config, weights), case.documents[:1] * HEART_STEPS, LEARNING_RATE)[-1]
 
     yield f"loss of one document after {HEART_STEPS} steps on it", ask, Range(0.0, 0.2)
 
@@ -838,6 +819,8 @@ def check_whole_program(patient: Program, healthy: Program, case: Case) -> Items
             return not any(line.startswith(("step", "sample")) for line in lines)
 
         yield "refuses a prompt it has no token for", lambda: refuses([*start, "--prompt=?"]), True
+        if getattr(patient, "LOSS_MAY_BE_NAN", False):
+            return
         with open(kept, encoding="utf-8") as file:
             model = json.load(file)
         model["state_dict"]["lm_head"] = [[1e308 for _ in row] for row in model["state_dict"]["lm_head"]]

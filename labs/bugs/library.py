@@ -117,8 +117,8 @@ BUGS = [
         name="a sign: gradient of the wrong direction",
         title="-a is a",
         group="autograd",
-        right="def __neg__(self) -> Value:\n        return self * -1.0",
-        wrong="def __neg__(self) -> Value:\n        return self * 1.0",
+        right="return self * -1.0",
+        wrong="return self * 1.0",
         why="Subtraction is said in terms of negation, so one lost sign reaches everything that subtracts: softmax "
             "and the loss.",
         find="-a at a = 3 is -3, and its slope is -1.",
@@ -137,8 +137,8 @@ BUGS = [
         name="the power not reduced by one",
         title="the slope of a ** n is n * a ** n",
         group="autograd",
-        right="exponent * math.pow(self.data, exponent - 1)",
-        wrong="exponent * math.pow(self.data, exponent)",
+        right="exponent * self.data ** (exponent - 1)",
+        wrong="exponent * self.data**exponent",
         why="Half of the rule was remembered. At a = 1 the two agree, so a test at 1 does not see it; and rmsnorm, "
             "which uses the power, two times of three meets a mean square near 1.",
         find="Compare the slope of a ** 3 with central differences at a = 2, not at 1.",
@@ -147,7 +147,7 @@ BUGS = [
         name="relu slope inverted",
         title="relu passes the gradient back where it is silent, and not where it is active",
         group="autograd",
-        right="Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0, (self,), (0.0,))",
+        right="Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)",
         wrong="Value(self.data, (self,), (0.0,)) if self.data > 0 else Value(0.0, (self,), (1.0,))",
         why="A comparison turned round, or the 0 and the 1 exchanged. The values stay right; here the layer before "
             "relu gets no gradient from its active neurons, and a wrong one from the silent.",
@@ -177,17 +177,18 @@ BUGS = [
         name="backward in the wrong order",
         title="the tape is walked from the front",
         group="autograd",
-        right="for node in reversed(Value.tape):  #",
-        wrong="for node in Value.tape:  #",
-        why="Without `reversed` every node but the loss passes on its gradient before it has received any.",
+        right="nodes = Value.tape[::-1]  #",
+        wrong="nodes = Value.tape[:]  #",
+        why="Without `[::-1]` every node but the loss passes on its gradient before it has received any.",
         find="After one backward, count the parameters whose gradient is not 0.",
     ),
     Bug(
         name="the tape never cleared",
         title="backward leaves the graph behind, and the next one walks through it again",
         group="autograd",
-        right="        Value.tape.clear()\n\n\n# ===",
-        wrong="\n\n# ===",
+        right="local_grad * grad\n"
+              "        Value.tape.clear()\n",
+        wrong="local_grad * grad\n",
         why="The graph of each step must be given up. Here it stays, with the gradients it had: each step is slower "
             "than the one before, and passes old gradients on once more.",
         find="Watch memory and time per step, which must not grow; or compare the gradients of the second step.",
@@ -200,8 +201,8 @@ BUGS = [
         name="slopes of dot swapped",
         title="the slopes of a dot product are in the order of the children",
         group="vectors",
-        right="(*a, *b), (*b_data, *a_data))",
-        wrong="(*a, *b), (*a_data, *b_data))",
+        right="row + x, x_data + row_data)",
+        wrong="row + x, row_data + x_data)",
         why="The mistake of the product again: the slope in a factor is the other factor. It hides where a vector is "
             "multiplied by itself, as in rmsnorm.",
         find="Compare the slopes of dot with central differences, for two vectors that differ.",
@@ -210,9 +211,10 @@ BUGS = [
         name="the matrix read the other way",
         title="linear multiplies by the columns of a square matrix, not by its rows",
         group="vectors",
-        right="    rows = zip(weights, [[weight.data for weight in row] for row in weights])\n",
-        wrong="    if len(weights) == len(x):\n        weights = [list(column) for column in zip(*weights)]\n"
-              "    rows = zip(weights, [[weight.data for weight in row] for row in weights])\n",
+        right="    rows = [(row, [weight.data for weight in row]) for row in weights]\n",
+        wrong="    weights = list(weights)\n"
+              "    if len(weights) == len(x): weights = [list(column) for column in zip(*weights)]\n"
+              "    rows = [(row, [weight.data for weight in row]) for row in weights]\n",
         why="Some texts store a matrix [n_in][n_out] and write y = x W; this program stores [n_out][n_in] and writes "
             "y = W x. In a square matrix nothing complains, and training does not mind.",
         find="Multiply a matrix of which you know the product, and which is not symmetric.",
@@ -232,8 +234,8 @@ BUGS = [
         name="slopes of logsumexp not divided",
         title="the slopes of logsumexp are the exponentials, not their shares",
         group="vectors",
-        right="[exponential / total for exponential",
-        wrong="[exponential for exponential",
+        right="[power / total for power",
+        wrong="[power for power",
         why="The derivative was taken of the sum and not of its logarithm. The slopes then do not sum to 1: the wrong "
             "letters are pushed down too hard, and the right one is not pulled up once it is likely.",
         find="The slopes of logsumexp are softmax: they must sum to 1.",
@@ -293,8 +295,8 @@ BUGS = [
         name="weights drawn in another order",
         title="lm_head is drawn before wpe",
         group="parameters",
-        right='"wpe": (config.block_size, n_embd), "lm_head": (vocab_size, n_embd)}',
-        wrong='"lm_head": (vocab_size, n_embd), "wpe": (config.block_size, n_embd)}',
+        right='("wpe", config.block_size, n), ("lm_head", vocab_size, n)]',
+        wrong='("lm_head", vocab_size, n), ("wpe", config.block_size, n)]',
         why="The order of the matrices seems to be a matter of taste. It is, but for one thing: the same seed no "
             "longer gives the same model, and nothing can be compared number by number.",
         find="Compare the first weights of each matrix with those of a program you trust, at the same seed.",
@@ -306,8 +308,8 @@ BUGS = [
         name="no positions",
         title="the position embedding is not added",
         group="embedding",
-        right="x = [t + p for t, p in zip(token_embedding, position_embedding)]",
-        wrong="x = list(token_embedding)",
+        right='add(state_dict["wte"][token_id], state_dict["wpe"][position])',
+        wrong='state_dict["wte"][token_id]',
         why="The line was forgotten. Attention itself sees a set of tokens without order, so the model knows which "
             "letters came before, but not where.",
         find="The gradient of wpe must not be 0. Feed one token again and again: its logits must change.",
@@ -335,8 +337,8 @@ BUGS = [
         name="no first norm",
         title="the sum of the embeddings is not normalised",
         group="embedding",
-        right="    x = rmsnorm(x)\n\n    for layer",
-        wrong="\n    for layer",
+        right='x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))',
+        wrong='x = add(state_dict["wte"][token_id], state_dict["wpe"][position])',
         why="A line was left out. The blocks normalise their own input, so nothing breaks; but the residual stream "
             "starts small, and what the layers add weighs more than it should.",
         find="Print the mean square of x before the first layer: it must be nearly 1.",
@@ -359,10 +361,8 @@ BUGS = [
         name="query and key swapped",
         title="the query is computed with attn_wk, and the key with attn_wq",
         group="attention",
-        right='q = linear(normed, state_dict[f"layer{layer}.attn_wq"])  # [n_embd]\n'
-              '        k = linear(normed, state_dict[f"layer{layer}.attn_wk"])',
-        wrong='q = linear(normed, state_dict[f"layer{layer}.attn_wk"])  # [n_embd]\n'
-              '        k = linear(normed, state_dict[f"layer{layer}.attn_wq"])',
+        right='for name in "qkv")',
+        wrong='for name in "kqv")',
         why="The two look alike, and a model trained from the start only gives the matrices each other's work. It "
             "matters as soon as weights come from elsewhere.",
         find="Compare the logits with a program you trust on the same weights, from the second position on.",
@@ -371,30 +371,33 @@ BUGS = [
         name="query and key the same",
         title="the query is computed with attn_wk, as the key is",
         group="attention",
-        right='q = linear(normed, state_dict[f"layer{layer}.attn_wq"])',
-        wrong='q = linear(normed, state_dict[f"layer{layer}.attn_wk"])',
-        why="Three lines that differ in one letter, made by copying. What one position thinks of another is then what "
-            "the other thinks of it, and attn_wq is never used.",
+        right='for name in "qkv")',
+        wrong='for name in "kkv")',
+        why="One wrong letter of three. What one position thinks of another is then what the other thinks of it, and "
+            "attn_wq is never used.",
         find="The gradient of attn_wq is 0 everywhere.",
     ),
     Bug(
         name="value from the key's matrix",
         title="the value is computed with attn_wk",
         group="attention",
-        right='v = linear(normed, state_dict[f"layer{layer}.attn_wv"])',
-        wrong='v = linear(normed, state_dict[f"layer{layer}.attn_wk"])',
-        why="Three lines that differ in one letter, made by copying. What is looked for and what is handed over are "
-            "then the same, and attn_wv is never used.",
+        right='for name in "qkv")',
+        wrong='for name in "qkk")',
+        why="One wrong letter of three. What is looked for and what is handed over are then the same, and attn_wv is "
+            "never used.",
         find="The gradient of attn_wv is 0 everywhere.",
     ),
     Bug(
         name="own key not in the cache",
         title="a token cannot look at itself (but for the first)",
         group="attention",
-        right="k_head = [key[head_slice] for key in keys[layer]]  # [position + 1][head_dim]\n"
-              "            v_head = [value[head_slice] for value in values[layer]]",
-        wrong="k_head = [key[head_slice] for key in keys[layer][:-1] or keys[layer]]\n"
-              "            v_head = [value[head_slice] for value in values[layer][:-1] or values[layer]]",
+        right="for key in keys[layer]])  # [position + 1]\n"
+              "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
+        wrong="for key in keys[layer][:-1] or keys[layer]])  # [position + 1]\n"
+              "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer][:-1] "
+              "or values[layer]])))",
         why="The scores are computed before the token's own key and value are appended, and the empty cache at "
             "position 0 is treated as a special case.",
         find="At the second position a head must have two weights.",
@@ -403,10 +406,13 @@ BUGS = [
         name="mask reversed",
         title="a token sees itself and nothing before it",
         group="attention",
-        right="k_head = [key[head_slice] for key in keys[layer]]  # [position + 1][head_dim]\n"
-              "            v_head = [value[head_slice] for value in values[layer]]",
-        wrong="k_head = [key[head_slice] for key in keys[layer][position:]]\n"
-              "            v_head = [value[head_slice] for value in values[layer][position:]]",
+        right="for key in keys[layer]])  # [position + 1]\n"
+              "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
+        wrong="for key in keys[layer][position:]])  # [position + 1]\n"
+              "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in "
+              "values[layer][position:]])))",
         why="A mask has two triangles, and the wrong one was taken. With a cache there is nothing after the token, "
             "so what remains is the token itself: the model knows one letter and its place.",
         find="Change the first token: the logits at every later position must change.",
@@ -415,9 +421,9 @@ BUGS = [
         name="softmax over the wrong axis",
         title="the scores are normalised over the heads and not over the positions",
         group="attention",
-        right="            attn_weights = softmax(attn_logits)  # [position + 1]\n",
-        wrong="            slices = [slice(i, i + config.head_dim) for i in range(0, config.n_embd, config.head_dim)]\n"
-              "            attn_weights = [softmax([dot(q[s], key[s]) / config.head_dim**0.5 for s in slices])[head]\n"
+        right="            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n",
+        wrong="            parts = [slice(i, i + head_dim) for i in range(0, config.n_embd, head_dim)]\n"
+              "            attn_weights = [softmax([dot(q[p], key[p]) / head_dim**0.5 for p in parts])[head]\n"
               "                            for key in keys[layer]]\n",
         why="With arrays it is one digit, axis=0 for axis=-1. The weights of a position then sum to 1 over the "
             "heads, and those of a head sum to anything.",
@@ -427,30 +433,33 @@ BUGS = [
         name="cache shared between layers",
         title="all layers append their keys to the cache of the first",
         group="attention",
-        right="        keys[layer].append(k)",
-        wrong="        keys[0].append(k)",
-        why="Written while the model had one layer, where it is right. With two, the second layer finds no key in "
-            "its own cache, and softmax gets an empty list.",
+        right="keys.setdefault(layer, []).append(k)",
+        wrong="keys.setdefault(0, []).append(k)",
+        why="Written while the model had one layer, where it is right. With two, the second layer finds no keys of "
+            "its own in the cache, which is a KeyError.",
         find="Run a model of two layers. One layer does not show it.",
         options=("--n-layer", "2"),
     ),
     Bug(
         name="one list for all layers",
-        title="the cache is [[]] * n_layer: the same list, n_layer times",
+        title="the cache is made with dict.fromkeys(layers, []): the same list for every layer",
         group="attention",
-        right="return [[] for _ in range(config.n_layer)]",
-        wrong="return [[]] * config.n_layer",
-        why="In Python, multiplying a list repeats references. Every layer appends to one and the same list, keys to "
-            "keys and values to values. With one layer nothing is wrong.",
-        find="Append to the first list and look at the second.",
+        right="        keys.setdefault(layer, []).append(k)\n"
+              "        values.setdefault(layer, []).append(v)\n",
+        wrong="        for cache, vector in ((keys, k), (values, v)):\n"
+              "            if not cache: cache.update(dict.fromkeys(range(config.n_layer), []))\n"
+              "            cache[layer].append(vector)\n",
+        why="dict.fromkeys gives every key the very same list, as [[]] * n_layer would hold one list n_layer times. "
+            "Every layer appends to it, keys to keys and values to values. With one layer nothing is wrong.",
+        find="Append to the list of one layer and look at that of another.",
         options=("--n-layer", "2"),
     ),
     Bug(
         name="gradient cut at the cache",
         title="the cache keeps the numbers of the keys and not the keys themselves",
         group="attention",
-        right="        keys[layer].append(k)",
-        wrong="        keys[layer].append([Value(number.data) for number in k])",
+        right="keys.setdefault(layer, []).append(k)",
+        wrong="keys.setdefault(layer, []).append([Value(number.data) for number in k])",
         why="When sampling, only the numbers matter, and a cache written for sampling was used for training. The "
             "forward pass is right to the last digit; attn_wk never learns.",
         find="The gradient of attn_wk is 0 everywhere.",
@@ -459,8 +468,8 @@ BUGS = [
         name="heads sliced wrongly",
         title="head h begins at number h and not at h * head_dim",
         group="attention",
-        right="slice(head * config.head_dim, (head + 1) * config.head_dim)",
-        wrong="slice(head, head + config.head_dim)",
+        right="slice(head * head_dim, (head + 1) * head_dim)",
+        wrong="slice(head, head + head_dim)",
         why="The number of the head was taken for the place where it begins. The slices overlap, and the last "
             "numbers of q, k and v belong to no head.",
         find="Change one row of attn_wv after the other: each must change the logits.",
@@ -469,8 +478,8 @@ BUGS = [
         name="one head used for all",
         title="every head reads the slice of head 0",
         group="attention",
-        right="slice(head * config.head_dim, (head + 1) * config.head_dim)",
-        wrong="slice(0, config.head_dim)",
+        right="slice(head * head_dim, (head + 1) * head_dim)",
+        wrong="slice(0, head_dim)",
         why="Written for one head, then put into a loop. All heads compute the same, and most of q, k and v is never "
             "used.",
         find="Change a row of attn_wv that belongs to the last head: the logits must change.",
@@ -479,8 +488,8 @@ BUGS = [
         name="scores not divided",
         title="the scores are not divided by the root of head_dim",
         group="attention",
-        right="dot(q_head, key) / config.head_dim**0.5",
-        wrong="dot(q_head, key)",
+        right="softmax([score / head_dim**0.5 for score in scores])",
+        wrong="softmax(scores)",
         why="The scale was forgotten. It keeps the scores of wide heads from growing; these heads are narrow, and "
             "training makes up for it.",
         find="Compare the logits with a program you trust on the same weights.",
@@ -489,8 +498,8 @@ BUGS = [
         name="scores divided by head_dim",
         title="the scores are divided by head_dim, not by its root",
         group="attention",
-        right="config.head_dim**0.5 for",
-        wrong="config.head_dim for",
+        right="score / head_dim**0.5 for",
+        wrong="score / head_dim for",
         why="The root was forgotten, or the division was made in the query and again in the score.",
         find="Compare the logits with a program you trust on the same weights.",
     ),
@@ -501,8 +510,8 @@ BUGS = [
         name="no residual around attention",
         title="attention replaces the residual stream instead of adding to it",
         group="layer",
-        right="x = [residual + new for residual, new in zip(x, attn_proj)]",
-        wrong="x = attn_proj",
+        right='x = add(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))',
+        wrong='x = linear(attn_out, state_dict[f"layer{layer}.attn_wo"])',
         why="The output of a block looks like the thing to pass on. Without the sum the token itself is lost but for "
             "what attention carries over, and the gradient has no direct way back.",
         find="With attn_wo all zero, the logits must still depend on the token.",
@@ -511,8 +520,8 @@ BUGS = [
         name="no residual around the MLP",
         title="the MLP replaces the residual stream instead of adding to it",
         group="layer",
-        right="x = [residual + new for residual, new in zip(x, mlp_out)]",
-        wrong="x = mlp_out",
+        right='x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))',
+        wrong='x = linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])',
         why="The output of a block looks like the thing to pass on. But what the stream held before it is then lost.",
         find="With mlp_fc2 all zero, the logits must still depend on the token.",
     ),
@@ -520,8 +529,8 @@ BUGS = [
         name="residual added after the norm",
         title="attention is added to the normalised copy of x and not to x",
         group="layer",
-        right="x = [residual + new for residual, new in zip(x, attn_proj)]",
-        wrong="x = [residual + new for residual, new in zip(normed, attn_proj)]",
+        right="x = add(x, linear(attn_out,",
+        wrong="x = add(normed, linear(attn_out,",
         why="The variable that is at hand is the normalised one. In the first layer the two are all but equal; in "
             "deeper ones the stream is scaled back each time.",
         find="Compare the logits of a model of two layers with a program you trust.",
@@ -531,8 +540,8 @@ BUGS = [
         name="no norm before the MLP",
         title="the MLP reads the residual stream and not its normalised copy",
         group="layer",
-        right="        normed = rmsnorm(x)  # [n_embd]\n        hidden",
-        wrong="        normed = x\n        hidden",
+        right="linear(rmsnorm(x), state_dict",
+        wrong="linear(x, state_dict",
         why="The norm before attention was written, and the second forgotten. The stream has a mean square near 1 "
             "anyway in a model of one layer.",
         find="Compare the logits with a program you trust on the same weights.",
@@ -541,8 +550,8 @@ BUGS = [
         name="no relu",
         title="the MLP is two matrices with nothing between",
         group="layer",
-        right="[neuron.relu() for neuron in",
-        wrong="[neuron for neuron in",
+        right="[y.relu() for y in",
+        wrong="[y for y in",
         why="The call was left out. Two linear maps in a row are one: the wide layer is for nothing.",
         find="Multiply mlp_fc1 by -1 and mlp_fc2 too: without relu the logits do not change.",
     ),
@@ -550,8 +559,8 @@ BUGS = [
         name="relu after the second matrix too",
         title="what the MLP adds to the stream can never be negative",
         group="layer",
-        right='mlp_out = linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])',
-        wrong='mlp_out = [n.relu() for n in linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])]',
+        right='x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))',
+        wrong='x = add(x, [y.relu() for y in linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])])',
         why="A layer and its activation come in pairs in many drawings, so the second matrix got one as well. The "
             "MLP can then only add, and half of its outputs get no gradient.",
         find="Compare the logits with a program you trust on the same weights.",
@@ -560,8 +569,8 @@ BUGS = [
         name="softmax in the model and in the loss",
         title="the model returns probabilities, and the loss takes them for logits",
         group="layer",
-        right="    return logits\n",
-        wrong="    return softmax(logits)\n",
+        right='return linear(x, state_dict["lm_head"])',
+        wrong='return softmax(linear(x, state_dict["lm_head"]))',
         why="A model ends in softmax in many drawings, and a loss that takes logits does it again. Numbers from 0 to "
             "1 are a flat softmax: even a certain and right model keeps a high loss.",
         find="The loss falls, but stays far above what it should reach. Do the model's outputs sum to 1?",
@@ -570,8 +579,8 @@ BUGS = [
         name="a norm before lm_head",
         title="the residual stream is normalised once more at the end",
         group="layer",
-        right='logits = linear(x, state_dict["lm_head"])',
-        wrong='logits = linear(rmsnorm(x), state_dict["lm_head"])',
+        right='return linear(x, state_dict["lm_head"])',
+        wrong='return linear(rmsnorm(x), state_dict["lm_head"])',
         why="GPT-2 has a last norm, and this program has none. Neither is wrong; but weights of one do not fit the "
             "other.",
         find="Compare the logits with a program you trust on the same weights.",
@@ -583,8 +592,8 @@ BUGS = [
         name="target off by one",
         title="the model is asked for the token it was shown: the targets are not shifted",
         group="loss",
-        right="target = tokens[position + 1]",
-        wrong="target = tokens[position]",
+        right="logits[tokens[position + 1]]",
+        wrong="logits[tokens[position]]",
         why="Input and target are the same list, and the shift was forgotten. The answer stands in the question, so "
             "the loss falls far below what is possible.",
         find="A loss that is too good is a mistake too. Print question and answer side by side.",
@@ -593,8 +602,8 @@ BUGS = [
         name="target two ahead",
         title="the targets are shifted twice: the model is asked for the token after the next",
         group="loss",
-        right="target = tokens[position + 1]",
-        wrong="target = tokens[min(position + 2, len(tokens) - 1)]",
+        right="logits[tokens[position + 1]]",
+        wrong="logits[tokens[min(position + 2, len(tokens) - 1)]]",
         why="The data was shifted when it was prepared, and the loss shifts once more. The model learns to skip a "
             "letter.",
         find="Print question and answer side by side for one document.",
@@ -643,8 +652,8 @@ BUGS = [
         name="logarithm to base 2",
         title="the loss is in bits and not in nats",
         group="loss",
-        right="position_loss = logsumexp(logits) - logits[target]",
-        wrong="position_loss = (logsumexp(logits) - logits[target]) / math.log(2)",
+        right="position_loss = logsumexp(logits) - logits[tokens[position + 1]]",
+        wrong="position_loss = (logsumexp(logits) - logits[tokens[position + 1]]) / math.log(2)",
         why="Both units are in use. The training is the same but for a factor in the gradient, which Adam divides "
             "out; the figure cannot be compared with anyone else's.",
         find="With all weights zero the loss must be ln(vocab_size).",
@@ -653,10 +662,10 @@ BUGS = [
         name="mask absent",
         title="the cache is filled ahead: every token sees those after it",
         group="loss",
-        right="    losses = []\n    for position in range(min",
-        wrong="    for ahead, token in enumerate(tokens[: config.block_size]):\n"
-              "        gpt_forward(token, ahead, keys, values, state_dict, config)\n"
-              "    losses = []\n    for position in range(min",
+        right="    keys, values, losses = {}, {}, []\n",
+        wrong="    keys, values, losses = {}, {}, []\n"
+              "    for ahead, token in enumerate(tokens[: config.block_size]):\n"
+              "        gpt_forward(token, ahead, keys, values, state_dict, config)\n",
         why="Keys and values of the whole document are computed first, as one does with arrays, and the mask is "
             "forgotten. The answer stands in the cache, and the model learns to read it there; when sampling it is "
             "not there.",
@@ -666,9 +675,9 @@ BUGS = [
         name="cache not cleared between documents",
         title="one cache serves all documents",
         group="loss",
-        right="    keys, values = empty_cache(config), empty_cache(config)\n    losses",
-        wrong="    keys, values = vars(compute_loss).setdefault(\n"
-              '        "cache", ([[] for _ in range(9)], [[] for _ in range(9)]))\n    losses',
+        right="    keys, values, losses = {}, {}, []\n",
+        wrong='    keys, values = vars(compute_loss).setdefault("cache", ({}, {}))\n'
+              "    losses = []\n",
         why="The cache is made once, outside the function. Each name then sees all the names before it, and each "
             "step is slower than the last.",
         find="Compute the loss of a document twice: the two must be equal.",
@@ -681,8 +690,8 @@ BUGS = [
         name="no bias correction",
         title="Adam's means are not corrected for their start at 0",
         group="optimizer",
-        right="bias1, bias2 = 1.0 - beta1**self.t, 1.0 - beta2**self.t",
-        wrong="bias1, bias2 = 1.0, 1.0",
+        right="bias1, bias2 = 1 - beta1**t, 1 - beta2**t",
+        wrong="bias1, bias2 = 1, 1",
         why="Two lines of the algorithm that look like decoration. Without them the first steps are too long, as v "
             "is behind m.",
         find="The first step of each parameter must be as long as the learning rate.",
@@ -691,8 +700,8 @@ BUGS = [
         name="no bias correction of m",
         title="only the second mean is corrected",
         group="optimizer",
-        right="m_hat = m[i] / bias1",
-        wrong="m_hat = m[i]",
+        right="learning_rate * (m[i] / bias1)",
+        wrong="learning_rate * m[i]",
         why="One of two similar lines was forgotten. The first steps are too short.",
         find="The first step of each parameter must be as long as the learning rate.",
     ),
@@ -710,8 +719,8 @@ BUGS = [
         name="no square root in Adam",
         title="the step is divided by the second moment and not by its root",
         group="optimizer",
-        right="m_hat / (sqrt(v_hat) + eps)\n",
-        wrong="m_hat / (v_hat + eps)\n",
+        right="(math.sqrt(v[i] / bias2) + eps_adam)",
+        wrong="(v[i] / bias2 + eps_adam)",
         why="Then the step is the longer the smaller the gradient is. With the root it would depend on the "
             "gradient's sign and steadiness, and not on its size.",
         find="The first step must be as long as the learning rate whatever the gradient.",
@@ -720,8 +729,8 @@ BUGS = [
         name="epsilon inside Adam's root",
         title="epsilon is added under the root",
         group="optimizer",
-        right="(sqrt(v_hat) + eps)\n",
-        wrong="sqrt(v_hat + eps)\n",
+        right="(math.sqrt(v[i] / bias2) + eps_adam)",
+        wrong="math.sqrt(v[i] / bias2 + eps_adam)",
         why="Both forms are found in texts. Under the root 1e-8 acts like 1e-4, so parameters with small gradients "
             "move less.",
         find="Give a parameter a gradient of 1e-5: its first step must still be the learning rate.",
@@ -730,8 +739,8 @@ BUGS = [
         name="the betas exchanged",
         title="beta1 is used for the squares, and beta2 for the gradients",
         group="optimizer",
-        right="beta1, beta2, eps = self.config.beta1, self.config.beta2, self.config.eps_adam",
-        wrong="beta2, beta1, eps = self.config.beta1, self.config.beta2, self.config.eps_adam",
+        right="beta1, beta2, eps_adam = ",
+        wrong="beta2, beta1, eps_adam = ",
         why="Two numbers below 1 with names that differ in one digit. The momentum then lasts a hundred steps, and "
             "the scale only a few.",
         find="Compare two or three steps of one parameter with a calculation by hand; the first one agrees.",
@@ -759,8 +768,8 @@ BUGS = [
         name="uphill",
         title="the parameters move with the gradient",
         group="optimizer",
-        right="parameter.data -= learning_rate",
-        wrong="parameter.data += learning_rate",
+        right="parameter.data -= (learning_rate",
+        wrong="parameter.data += (learning_rate",
         why="A sign: plus where minus should be. Every step makes the loss larger.",
         find="The loss after one small step on the same document must be lower.",
     ),
@@ -768,8 +777,8 @@ BUGS = [
         name="the optimizer holds copies",
         title="the optimizer moves numbers that the model does not use",
         group="optimizer",
-        right="for row in matrix for weight in row]\n        self.config",
-        wrong="for row in matrix for weight in [Value(w.data) for w in row]]\n        self.config",
+        right="parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]",
+        wrong="parameters = [Value(weight.data) for matrix in state_dict.values() for row in matrix for weight in row]",
         why="The list of parameters is made from copies, or before the weights are loaded. Everything runs, and "
             "nothing changes.",
         find="Print one weight before and after a step.",
@@ -778,9 +787,9 @@ BUGS = [
         name="embeddings not trained",
         title="the optimizer is given only the matrices of the layers, not the embeddings and not lm_head",
         group="optimizer",
-        right="for matrix in state_dict.values() for row in matrix for weight in row]\n        self.config",
-        wrong='for name in state_dict if name[:5] == "layer" for row in state_dict[name]\n'
-              "                           for weight in row]\n        self.config",
+        right="parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]",
+        wrong='parameters = [weight for name, matrix in state_dict.items() if "layer" in name\n'
+              "                      for row in matrix for weight in row]",
         why="The list of parameters was written before the embeddings and lm_head were. The layers do what they can "
             "between random vectors.",
         find="Which parameters have changed after a step? Every group must.",
@@ -812,8 +821,8 @@ BUGS = [
         name="the learning rate rises",
         title="the rate grows over the run instead of falling",
         group="training",
-        right="(1 - steps_taken / config.num_steps)",
-        wrong="(1 + steps_taken / config.num_steps)",
+        right="(1 - (t - 1) / config.num_steps)",
+        wrong="(1 + (t - 1) / config.num_steps)",
         why="A sign. At the end, where the steps should be the finest, they are twice as long as at the start.",
         find="Print the learning rate of the first and the last step.",
     ),
@@ -821,7 +830,7 @@ BUGS = [
         name="the learning rate never falls",
         title="the rate is the same at all steps",
         group="training",
-        right="config.learning_rate * (1 - steps_taken / config.num_steps)",
+        right="config.learning_rate * (1 - (t - 1) / config.num_steps)",
         wrong="config.learning_rate",
         why="The schedule was left out. The model learns, but never comes to rest, and the last names count the most.",
         find="Print the learning rate of the first and the last step.",
@@ -830,7 +839,7 @@ BUGS = [
         name="always the first document",
         title="every step trains on the same document",
         group="training",
-        right="documents[(first_step + steps_taken) % len(documents)]",
+        right="documents[(first_step + t - 1) % len(documents)]",
         wrong="documents[0]",
         why="One document was used to see whether it can be learnt by heart, as one should, and then left in.",
         find="A loss that is too good is a mistake too: it goes to 0, and every sample is the same name.",
@@ -842,7 +851,7 @@ BUGS = [
         name="temperature multiplied",
         title="the logits are multiplied by the temperature",
         group="sampling",
-        right="[logit / config.temperature for logit in logits]",
+        right="[logit / (config.temperature or 1e-9) for logit in logits]",
         wrong="[logit * config.temperature for logit in logits]",
         why="Cold then means wild. At a temperature of 1 nothing can be seen.",
         find="At a temperature near 0 every sample must be the same.",
@@ -851,8 +860,8 @@ BUGS = [
         name="temperature on the probabilities",
         title="the temperature divides the probabilities and not the logits",
         group="sampling",
-        right="[p.data for p in softmax([logit / config.temperature for logit in logits])]",
-        wrong="[p.data / config.temperature for p in softmax(logits)]",
+        right="softmax([logit / (config.temperature or 1e-9) for logit in logits])",
+        wrong="[p / (config.temperature or 1e-9) for p in softmax(logits)]",
         why="Only proportions matter when drawing, so dividing all probabilities by one number changes nothing: the "
             "temperature has no effect.",
         find="At a temperature near 0 every sample must be the same.",
@@ -861,8 +870,8 @@ BUGS = [
         name="sampling from logits",
         title="the logits themselves are used as weights for the draw",
         group="sampling",
-        right="[p.data for p in softmax([logit / config.temperature for logit in logits])]",
-        wrong="[logit.data / config.temperature for logit in logits]",
+        right="softmax([logit / (config.temperature or 1e-9) for logit in logits])",
+        wrong="[logit / (config.temperature or 1e-9) for logit in logits]",
         why="softmax was forgotten. Logits may be negative, which no probability is; random.choices does not check "
             "each weight, and draws nonsense or raises ValueError.",
         find="Print the numbers that go into the draw: none may be negative, and they must sum to 1.",
@@ -871,8 +880,8 @@ BUGS = [
         name="always the most likely token",
         title="the largest probability is taken and nothing is drawn",
         group="sampling",
-        right="rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]",
-        wrong="probabilities.index(max(probabilities))",
+        right="tokens += rng.choices(range(len(logits)), weights=[p.data for p in probabilities])",
+        wrong="tokens.append(max(range(len(logits)), key=lambda token: probabilities[token].data))",
         why="It seems the best choice. But with the same beginning there is then only one end: all samples are one "
             "name.",
         find="Sample ten times at a temperature of 1: the names must differ.",
@@ -881,8 +890,8 @@ BUGS = [
         name="drawn without the seed",
         title="tokens are drawn with another generator than the seeded one",
         group="sampling",
-        right="rng.choices(range(tokenizer.vocab_size), weights=probabilities)[0]",
-        wrong="random.choices(range(tokenizer.vocab_size), weights=probabilities)[0]",
+        right="tokens += rng.choices(",
+        wrong="tokens += random.choices(",
         why="The random module has a generator of its own, which nobody seeded. The losses can be repeated, the "
             "names cannot.",
         find="Sample twice with the same seed: the names must be equal.",
@@ -891,7 +900,7 @@ BUGS = [
         name="a name never ends",
         title="BOS is drawn and does not stop the name",
         group="sampling",
-        right="        if token == tokenizer.bos:\n            break\n",
+        right="        if tokens[-1] == bos: break\n",
         wrong="",
         why="The condition was forgotten. The next name begins inside the old one, until the context is full.",
         find="Sample from a model that has learnt short names, and look at the lengths.",
@@ -933,8 +942,10 @@ BUGS = [
         name="sampling at position 0",
         title="when sampling, every token is said to stand at position 0",
         group="sampling",
-        right="gpt_forward(tokens[position], position, keys, values, state_dict, config)  # [vocab_size]\n        if",
-        wrong="gpt_forward(tokens[position], 0, keys, values, state_dict, config)  # [vocab_size]\n        if",
+        right="gpt_forward(tokens[position], position, keys, values, state_dict, config)\n"
+              "        if",
+        wrong="gpt_forward(tokens[position], 0, keys, values, state_dict, config)\n"
+              "        if",
         why="Training and sampling have a loop each, and the second was written in a hurry. The loss is right; only "
             "the names are worse than they could be.",
         find="Compare the probabilities in sampling with those of the training loop, on the same tokens.",

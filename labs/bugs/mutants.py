@@ -18,9 +18,8 @@ from labs.bugs.drawing import code
 from labs.bugs.patient import ROOT, adapter_text, healthy_text
 
 # The parts that compute. (The rest reads, prints and parses; the tests of the scripts are there for it.)
-PARTS = {"Tokenizer", "Value", "dot", "linear", "logsumexp", "softmax", "rmsnorm", "parameter_shapes",
-         "initialize_parameters", "empty_cache", "gpt_forward", "compute_loss", "AdamOptimizer", "train_step", "train",
-         "generate_text"}
+PARTS = {"Tokenizer", "Value", "linear", "dot", "add", "logsumexp", "softmax", "rmsnorm", "initialize_parameters",
+         "gpt_forward", "compute_loss", "AdamOptimizer", "train_step", "train", "generate_text"}
 # What only shows progress on a terminal, or only changes speed, is left alone.
 ASIDE = ("print_step", "stdout", "gc.")
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,

@@ -16,12 +16,14 @@ import types
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-# Names that tell a copy of one script from a copy of the other.
+# Names that tell a copy of one script from a copy of the other. All functions of the minimal one are in the other too,
+# so a copy with no names but the shared ones is taken for it: it stands first.
 OWN_NAMES = {
-    "refactored": {"GPTConfig", "Tokenizer", "AdamOptimizer", "train_step", "empty_cache", "encode_prompt"},
-    "minimal": {"OPTIONS", "refuse", "encode", "adam_step", "WEIGHT_STD", "BETA1"},
+    "minimal": {"OPTIONS"},
+    "refactored": {"GPTConfig", "Tokenizer", "AdamOptimizer", "train_step", "prepare_run", "encode_prompt"},
 }
-SHARED_NAMES = {"dot", "linear", "logsumexp", "softmax", "rmsnorm", "gpt_forward", "initialize_parameters"}
+SHARED_NAMES = {"dot", "add", "linear", "logsumexp", "softmax", "rmsnorm", "initialize_parameters", "gpt_forward",
+                "compute_loss"}
 _numbers = itertools.count()
 
 
@@ -53,10 +55,9 @@ def compiled(text: str, path: str) -> types.CodeType:
 def connect(text: str, path: str, adapter_text: str, adapter_path: str = "adapter") -> Program:
     """The adapter of the program with this text: the patient."""
     adapter = program(adapter_text, adapter_path)
-    if "reset" not in vars(adapter):
-        adapter.reset = lambda: None
-    if "step" not in vars(adapter):
-        adapter.step = lambda *arguments: step_of_parts(adapter, *arguments)
+    for name, function in PUT_TOGETHER.items():
+        if name not in vars(adapter):
+            setattr(adapter, name, functools.partial(function, adapter))
     adapter.mine = program(shortened(text, getattr(adapter, "STOP_BEFORE", "")), path)
     adapter.answers = {}  # what it answered, if it is the healthy one (see checks.recalled)
     adapter.request = {"text": text, "path": path, "adapter": adapter_text, "adapter_path": adapter_path}
@@ -69,6 +70,26 @@ def step_of_parts(patient: Program, model, optimizer, tokens: list[int], learnin
     loss.backward()
     patient.update(model, optimizer, learning_rate)
     return loss.data
+
+
+def step_by_step(patient: Program, model, documents: list[list[int]], learning_rate: float) -> list[float]:
+    """A training step on each of the documents in turn, with one optimizer. Returns the losses."""
+    optimizer = patient.new_optimizer(model)
+    return [patient.step(model, optimizer, tokens, learning_rate) for tokens in documents]
+
+
+def move_by_move(patient: Program, model, weight, gradients: list[float], learning_rate: float) -> list[float]:
+    """How far each update moves a weight that has these gradients in turn."""
+    optimizer, moves = patient.new_optimizer(model), []
+    for gradient in gradients:
+        before, weight.grad = weight.data, gradient
+        patient.update(model, optimizer, learning_rate)
+        moves.append(weight.data - before)
+    return moves
+
+
+# What the checks ask for and an adapter need not have: each gets the patient first.
+PUT_TOGETHER = {"reset": lambda patient: None, "step": step_of_parts, "steps": step_by_step, "moves": move_by_move}
 
 
 def new_process(hash_seed: str = "random", own_group: bool = True) -> subprocess.Popen:
@@ -125,7 +146,7 @@ def of_refactored(text: str) -> Program:
 
 
 def guess_adapter(tree: ast.Module) -> str:
-    """Which script this is a copy of, by the names it defines: refactored, minimal, or "" if neither."""
+    """Which script this is a copy of, by the names it defines: minimal, refactored, or "" if neither."""
     body = [*tree.body, *(node for part in tree.body if isinstance(part, ast.ClassDef) for node in part.body)]
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]

@@ -34,46 +34,44 @@ class Course:
 def course_of(text: str, arguments: list[str]) -> Course:
     """Runs the program with this text as from its command line."""
     module = program(text, os.path.join(ROOT, "script_gpt_refactored.py"))
-    module.catch_interrupts = list  # Ctrl-C is to end the lab, not only the training
-    learned, train = [], module.train
+    begun, prepare_run = [], module.prepare_run
 
-    def train_and_keep(documents, state_dict, *rest):
-        learned.append(state_dict)
-        return train(documents, state_dict, *rest)
+    def prepare_and_keep(docs, config, checkpoint):
+        begun.append((prepare_run(docs, config, checkpoint), config))
+        return begun[-1][0]
 
-    module.train = train_and_keep
+    module.prepare_run = prepare_and_keep
     output, errors = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            code = module.main(arguments)
+            module.main(arguments)
+    except SystemExit as end:
+        if end.code == 130:
+            raise KeyboardInterrupt from end
     except Exception as error:
-        errors, code = io.StringIO(f"{type(error).__name__}: {error}"), 1
-    if code == 130:
-        raise KeyboardInterrupt
+        errors = io.StringIO(f"{type(error).__name__}: {error}")
     lines = output.getvalue().splitlines()
-    return Course([float(line.split()[-1]) for line in lines if line.startswith("step")],
-                  [line.split(":", 1)[1].strip() for line in lines if line.startswith("sample")],
-                  errors.getvalue().strip(), judge(module, learned[0], arguments) if learned else None)
+    losses = [float(line.split()[-1]) for line in lines if line.startswith("step")]
+    if begun and len(losses) < begun[0][1].num_steps and not errors.getvalue():
+        raise KeyboardInterrupt  # training ends early for nothing else, and here Ctrl-C is to end the lab as well
+    return Course(losses, [line.split(":", 1)[1].strip() for line in lines if line.startswith("sample")],
+                  errors.getvalue().strip(), judge(module, *begun[0]) if begun else None)
 
 
-def judge(module: Program, state_dict: dict, arguments: list[str]) -> float | None:
+def judge(module: Program, run: gpt.Run, config: gpt.GPTConfig) -> float | None:
     """The mean loss of what the program predicts for some documents, counted as it should be; None if it cannot say.
 
     The model and the numbers of the letters are the program's own, for with these it learned; the cross-entropy, the
     answers and an empty cache for each document are those of the healthy program.
     """
-    options = gpt.parse_arguments(arguments)
-    docs = gpt.load_dataset(options.names)
-    sizes = {name: getattr(options, name) for name in ("n_layer", "n_embd", "n_head", "block_size") if name in options}
-    losses = []
+    docs, tokenizer, losses = sorted(run.docs), run.tokenizer, []  # sorted: the same ones, however they were shuffled
     try:
-        config, tokenizer = module.GPTConfig(**sizes), module.Tokenizer("".join(sorted(set("".join(docs)))))
         for doc in random.Random(0).sample(docs, min(JUDGES, len(docs))):
             tokens = [tokenizer.bos, *(tokenizer.token_ids[letter] for letter in doc), tokenizer.bos]
-            keys, values = module.empty_cache(config), module.empty_cache(config)
+            keys, values = {}, {}
             losses.append([])
             for position, (token, answer) in enumerate(list(zip(tokens, tokens[1:]))[: config.block_size]):
-                logits = data(module.gpt_forward(token, position, keys, values, state_dict, config))
+                logits = data(module.gpt_forward(token, position, keys, values, run.state_dict, config))
                 losses[-1].append(plain_logsumexp(logits) - logits[answer])
             module.Value.tape.clear()
     except Exception:  # it is ill: some bugs leave nothing to ask

@@ -66,7 +66,7 @@ def parameters(model):
 
 
 def new_cache(model):
-    return mine.empty_cache(model[1]), mine.empty_cache(model[1])
+    return {}, {}
 
 
 def forward(model, token, position, cache):
@@ -96,7 +96,7 @@ def train(model, documents):
     state_dict, config = model
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        mine.train(documents, state_dict, config, 0, [])
+        mine.train(documents, state_dict, mine.AdamOptimizer(state_dict, config), config)
     return [float(line.split()[-1]) for line in output.getvalue().splitlines() if line.startswith("step")]
 
 
