@@ -1672,8 +1672,8 @@ class Lecture:
         self.say()
         vocab_size = self.tokenizer.vocab_size
         self.say(f"The loss of this document is the mean of that column: {loss.data:.4f} nats. Its perplexity is "
-                 f"exp({loss.data:.4f}) = {self.perplexity(loss.data):.2f}: it does as badly as a fair choice among that "
-                 f"many tokens. Guessing evenly costs ln({vocab_size}) = {even:.4f}, perplexity {vocab_size}.")
+                 f"exp({loss.data:.4f}) = {self.perplexity(loss.data):.2f}: it does as badly as a fair choice among "
+                 f"that many tokens. Guessing evenly costs ln({vocab_size}) = {even:.4f}, perplexity {vocab_size}.")
         nodes, edges = len(Value.tape), sum(len(node.children) for node in Value.tape)
         self.say()
         self.say(f"Backward. The tape holds {nodes:,} computed Values, joined to what they were computed from by "

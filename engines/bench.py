@@ -16,7 +16,6 @@ the process, in MiB. A round takes about a minute.
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib.util
 import json
 import os
@@ -26,10 +25,12 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import script_gpt_refactored as gpt
+from engines.output import exit_code
 from engines.train import ENGINES, find_engine
+from script_gpt_refactored import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAMES, GUIDE = os.path.join(ROOT, "names.txt"), os.path.join(ROOT, "REFACTORING_SUMMARY.md")
@@ -56,28 +57,27 @@ def textbook_steps(batch: int, steps: int) -> Iterator[float]:
     return textbook_gpt.run(gpt.load_dataset(NAMES), steps, 0, batch=batch)
 
 
+def documents_of(sizes: dict, text: str) -> list[str]:
+    """The names, or of a text all blocks of the context's length. Raises InputError if it holds none."""
+    if sizes is SMALL:
+        return gpt.load_dataset(NAMES)
+    characters, length = gpt.read_text(text), sizes["block_size"]
+    if len(characters) <= length:
+        raise InputError(f"{text} has {len(characters)} characters: name a text of more than {length}")
+    return [characters[i : i + length] for i in range(0, len(characters) - length, length)]
+
+
 def engine_steps(engine: str, dtype: str, sizes: dict, batch: int, steps: int, text: str) -> Iterator[float]:
     """0 when it is ready, and then the losses of an engine, one for each step it takes.
 
-    Names are shuffled and weights drawn as in the scripts.
+    Documents are shuffled and weights drawn as in the scripts.
     """
-    config, rng = gpt.GPTConfig(**sizes), random.Random(42)
-    if sizes is LARGE:
-        with open(text, encoding="utf-8") as file:
-            characters = file.read()
-        tokenizer = gpt.Tokenizer("".join(sorted(set(characters))))
-        tokens, length = tokenizer.encode(characters)[1:-1], config.block_size
-        docs = [[tokenizer.bos, *tokens[i : i + length]] for i in range(0, len(tokens) - length, length)]
-        rng.shuffle(docs)
-    else:
-        names = gpt.load_dataset(NAMES)
-        rng.shuffle(names)
-        tokenizer = gpt.Tokenizer("".join(sorted(set("".join(names)))))
-        docs = [tokenizer.encode(name) for name in names]
-    drawn = gpt.initialize_parameters(config, tokenizer.vocab_size, rng)
-    weights = {name: [[weight.data for weight in row] for row in rows] for name, rows in drawn.items()}
+    config = gpt.GPTConfig(**sizes)
+    run = gpt.prepare_run(documents_of(sizes, text), config)
+    weights = {name: [[weight.data for weight in row] for row in rows] for name, rows in run.state_dict.items()}
     options = argparse.Namespace(dtype=dtype, device="cpu", compile=False, weight_decay=0.0, clip=0.0)
-    trainer = find_engine(engine)(config, tokenizer.vocab_size, weights, options)
+    trainer = find_engine(engine)(config, run.tokenizer.vocab_size, weights, options)
+    docs = run.documents
     yield 0.0
     for step in range(steps):
         documents = [docs[(step * batch + i) % len(docs)] for i in range(batch)]
@@ -88,10 +88,11 @@ def tokens_in(sizes: dict, batch: int, first: int, last: int) -> int:
     """How many tokens the steps from first to last (not included) predict."""
     if sizes is LARGE:
         return sizes["block_size"] * batch * (last - first)
+    config = gpt.GPTConfig()
     names = gpt.load_dataset(NAMES)
-    random.Random(42).shuffle(names)
+    random.Random(config.seed).shuffle(names)
     read = (names[i % len(names)] for i in range(first * batch, last * batch))
-    return sum(min(gpt.GPTConfig().block_size, len(name) + 1) for name in read)
+    return sum(min(config.block_size, len(name) + 1) for name in read)
 
 
 def measure(title: str, row: str, text: str) -> dict:
@@ -105,8 +106,6 @@ def measure(title: str, row: str, text: str) -> dict:
     else:
         taken = engine_steps(engine, dtype, sizes, batch, steps, text)
         next(taken)
-    if engine == "scalar":
-        gc.disable()  # as the scripts do while they train
     losses = [next(taken) for _ in range(warm_up)]
     started = time.perf_counter()
     losses += taken
@@ -116,16 +115,17 @@ def measure(title: str, row: str, text: str) -> dict:
 
 
 def in_a_process(title: str, row: str, text: str) -> dict:
-    """The same in a process of its own, with its peak memory in MiB. Raises SystemExit if it fails."""
-    # A small parent with one child tells the child's peak from everything else.
-    code = ("import resource, subprocess, sys\n"
+    """The same in a process of its own, with its peak memory in MiB. Raises InputError if it fails."""
+    # A small parent with one child tells the child's peak from everything else. Ctrl-C ends it without a word.
+    code = ("import resource, signal, subprocess, sys\n"
+            "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
             "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)\n"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
             "sys.stdout.flush(); sys.stdout.buffer.write(done.stdout); sys.exit(done.returncode)")
     command = [sys.executable, "-m", "engines.bench", "--text", text, "--measure", title, row]
     process = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT)
     if process.returncode:
-        sys.exit(f"{row} failed on: {title}")
+        raise InputError(f"{row} failed on: {title}")
     peak, result = process.stdout.splitlines()
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
     return {**json.loads(result), "peak": int(peak) / unit}
@@ -137,25 +137,41 @@ def installed(row: str) -> bool:
 
 
 def check_agreement(title: str, results: dict[str, list[dict]]) -> None:
-    """Raises SystemExit unless all engines saw the same losses: to 1e-9 in float64, to 1e-3 in float32."""
+    """Raises InputError unless all engines saw the same losses: to 1e-9 in float64, to 1e-3 in float32."""
     first = next(row for row in results if row.endswith("float64"))
     for row, found in results.items():
         limit = 1e-9 if row.endswith("float64") else 1e-3
         pairs = [(a, b) for result in found for a, b in zip(results[first][0]["losses"], result["losses"])]
         for expected, loss in pairs:
             if abs(loss - expected) > limit * expected:
-                sys.exit(f"{row} does not compute the losses of {first} on: {title}; there is nothing to compare")
+                raise InputError(f"{row} does not compute the losses of {first} on: {title}: there is nothing to "
+                                 "compare")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m engines.bench", description=__doc__.splitlines()[0])
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options. Raises InputError for what cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m engines.bench", description=__doc__.splitlines()[0],
+                                     allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     parser.add_argument("--text", default=GUIDE, help="a UTF-8 text to read in blocks (default: the study guide)")
     parser.add_argument("--measure", nargs=2, metavar=("WORK", "ROW"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+
+    def refuse(message: str) -> None:
+        raise InputError(f"{message} (--help lists the options)")
+
+    parser.error = refuse
+    options = parser.parse_args(arguments)
+    if not 1 <= options.rounds <= 1000:
+        raise InputError(f"--rounds is {options.rounds}: it must be from 1 to 1000")
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures, and prints the tables; or, in a process of its own, one measurement as JSON."""
     if options.measure:
         print(json.dumps(measure(*options.measure, options.text)))
         return
+    documents_of(LARGE, options.text)  # better before the measurements than after them
     missing = [name for name in ENGINES if not installed(name)]
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
           f"{options.rounds} rounds" + (f"; not installed: {', '.join(missing)}" if missing else ""))
@@ -179,5 +195,10 @@ def main() -> None:
                   f"{max(result['peak'] for result in found):.0f} |", flush=True)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    return exit_code(lambda: run(parse_arguments(arguments)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -105,8 +105,8 @@ def generate(
     """A new document that starts with the prompt (BOS first), until BOS is drawn or after block_size characters.
 
     For each token the whole text so far is computed again. The draw is Python's, so that the same seed gives the names
-    of the scalar program wherever float32 does not change them. A temperature of 0 takes
-    the likeliest token each time.
+    of the scalar program wherever float32 does not change them. A temperature of 0 takes the
+    likeliest token each time.
     """
     tokens = list(prompt_tokens)
     while len(tokens) <= model.config.block_size:

@@ -252,19 +252,21 @@ def check_memory(options: argparse.Namespace, config: GPTConfig, run: gpt.Run) -
     """
     length = min(config.block_size, max(map(len, run.documents)) - 1)
     count = options.batch * options.accumulate
-    numbers = 6 * length * count  # the tokens, as lists and arrays
+    number = 8 if options.dtype == "float64" and options.engine != "mlx" else 4
+    size = 6 * 8 * length * count  # in bytes: the tokens, as lists and arrays
     if options.engine != "scalar" and options.device == "cpu":  # and what is computed from them
-        for_a_token = config.n_layer * (18 * config.n_embd + 2 * config.n_head * length) + 2 * run.tokenizer.vocab_size
-        numbers += options.batch * length * for_a_token + config.block_size**2
-    memory = machine_memory()
-    if 8 * numbers > memory:
-        raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about "
-                         f"{8 * numbers / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}: choose smaller "
-                         "sizes, or a smaller --batch or --accumulate")
+        for_a_token = 18 * config.n_layer * config.n_embd + 2 * run.tokenizer.vocab_size
+        if options.engine == "numpy":  # the weights of attention, which the other libraries do not keep, and its mask
+            for_a_token += 2 * config.n_layer * config.n_head * length + config.block_size
+        size += options.batch * length * for_a_token * number
+    if size > machine_memory():
+        raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about {size / 2**30:,.0f} GiB, "
+                         f"and this machine has {machine_memory() / 2**30:,.0f}: choose smaller sizes, or a smaller "
+                         "--batch or --accumulate")
     parameters = sum(len(row) for rows in run.state_dict.values() for row in rows)
     if options.save is not None and 3 * 22 * parameters > gpt.MOST_CHARACTERS:  # a weight, and what Adam keeps for it
-        raise InputError(f"{parameters:,} parameters make a checkpoint of more than {gpt.MOST_CHARACTERS:,} characters, "
-                         "which could not be read again: choose smaller sizes, or leave --save out")
+        raise InputError(f"{parameters:,} parameters make a checkpoint of more than {gpt.MOST_CHARACTERS:,} "
+                         "characters, which could not be read again: choose smaller sizes, or leave --save out")
 
 
 def machine_memory() -> int:

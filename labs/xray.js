@@ -51,7 +51,9 @@ for (let id = 0, at = 0, written = 0; id < values.length; id++) {
 const inputsOf = id => (id < values.length ? inputs.slice(begins[id], begins[id + 1]) : []);
 const slopesOf = id => (id < values.length ? slopes.slice(begins[id], begins[id + 1]) : []);
 // What a number's formula reads: its inputs, or what a result that is linked to nothing was given.
-const unlinked = new Map(trace.unlinked);
+const unlinked = new Map(trace.unlinked),
+  silenced = new Map(); // id -> the result that read it and kept no link
+for (const [id, read] of trace.unlinked) for (const child of read) silenced.set(child, id);
 const operandsOf = id => unlinked.get(id) ?? inputsOf(id);
 const users = new Map(); // id -> [[the number that used it, with which slope], ...]
 for (let id = 0; id < values.length; id++)
@@ -733,8 +735,6 @@ function drawCard() {
           sumRow(2, values[id]),
         ),
       );
-    } else if (unlinked.has(id)) {
-      parts.push(make("p", {}, ...children.flatMap(child => [link(child), " "]), "— but it keeps no link to it."));
     } else {
       const order = children.map((_, k) => k);
       if (children.length > 4) order.sort((a, b) => Math.abs(local[b]) - Math.abs(local[a]));
@@ -744,7 +744,7 @@ function drawCard() {
             row(
               link(children[k]),
               n(figures(values[children[k]])),
-              n(local[k] === undefined ? "left out" : plain(local[k])),
+              n(unlinked.has(id) ? "no link" : local[k] === undefined ? "left out" : plain(local[k])),
             ),
           ),
           [
@@ -754,6 +754,15 @@ function drawCard() {
           ],
         ),
       );
+      if (unlinked.has(id))
+        parts.push(
+          make("p", {
+            id: "silent",
+            textContent:
+              (slot.operation === "relu" ? "A silent neuron: " : "") +
+              `${slot.operation} gave a constant that is linked to nothing, so no gradient goes back.`,
+          }),
+        );
     }
   }
   if (slot.kind === "matrix") {
@@ -778,12 +787,18 @@ function drawCard() {
   );
   if (id === trace.loss)
     parts.push(make("p", { textContent: "This is the loss. Its slope in itself is 1; backward begins here." }));
-  else if (!uses.length)
+  else if (!uses.length && silenced.has(id))
     parts.push(
-      make("p", {
-        textContent: trace.silences[id] ?? "Nothing in this step used it, so the loss does not depend on it.",
-      }),
+      make(
+        "p",
+        {},
+        `Only ${slotOf[silenced.get(id)].operation} read it, and gave `,
+        link(silenced.get(id)),
+        ", a constant that is linked to nothing: so no gradient comes back.",
+      ),
     );
+  else if (!uses.length)
+    parts.push(make("p", { textContent: "Nothing in this step used it, so the loss does not depend on it." }));
   else
     parts.push(
       shortList(
@@ -878,8 +893,11 @@ function howToRead() {
       ...example("layer0.head2.", "inside the loops of the source: layer 0, head 2"),
       ...example("[3 'm' -> 1 'e']", "position 3 looks at position 1"),
       ...example("x.1, x.2", "the first and the second line of the function that assign x"),
-      ...example("hidden~linear", "inside the line that makes hidden: what linear gave, before the line was done"),
-      ...example("normed.1.scale", "scale, a variable of the helper that the line for normed.1 called"),
+      ...example(
+        "x.2~linear",
+        "inside the line that makes x.2: what linear gave, before it was added to x; ~mul and ~add are plain arithmetic",
+      ),
+      ...example("normed.scale", "scale, a variable of the helper that the line for normed called"),
     ),
   );
 }

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from typing import Iterable, Sequence
 
-from labs.trace import Moment, Number, Trace, educational_path, explain, first_sentence, lectures, silence
+from labs.trace import Moment, Number, Trace, educational_path, explain, first_sentence, lectures
 
 LIMIT = 4_500_000  # bytes of a page, about
 BYTES = {"matrix": 80, "variable": 65, "inner": 65, "constant": 0}  # what a number takes of it, measured, rounded up
@@ -92,8 +92,7 @@ def pack(trace: Trace) -> dict:
         "born": integers(number.index for number in kept),
         "inputs": pack_inputs(kept, place),
         "slopes": pack_slopes(trace, kept),
-        "unlinked": [[place[n.index], [place[i] for i in n.unlinked]] for n in kept if n.unlinked],
-        "silences": {place[n.index]: silence(trace, n) for n in kept if silence(trace, n)},
+        "unlinked": [[place[n.index], [place[i] for i in n.unlinked]] for n in kept if n.unlinked],  # their operands
         "moments": [[moment.statement.line, moment.first, title_of(moment)] for moment in trace.moments],
         "updates": pack_updates(trace, kept),
     }

@@ -683,8 +683,7 @@ def check_optimizer(patient: Program, healthy: Program, case: Case) -> Items:
                "a changing gradient": [4.0, -2.0, 0.5, -8.0], "a gradient that ends": [1.0, 0.0, 0.0, 0.0]}
 
     def moves(course, name, rate):
-        model = patient.make(config, weights)
-        return patient.moves(model, patient.parameters(model)[name][0][0], course, rate)
+        return patient.moves(patient.make(config, weights), name, course, rate)
 
     for kind, course in courses.items():
         yield f"moves with {kind}", lambda: moves(course, "layer0.mlp_fc1", 0.1), adam_by_hand(course, 0.1)
@@ -788,6 +787,8 @@ def check_whole_program(patient: Program, healthy: Program, case: Case) -> Items
         saved = os.path.join(folder, "model.json")
         kept = os.path.join(folder, "healthy.json")
         yield "what it prints", lambda: patient.main([*run, "--steps=3"]), right([*run, "--steps=3"])
+        coldest = [*run, "--steps=1", "--temperature=0"]
+        yield "what it prints at a temperature of 0", lambda: patient.main(coldest), right(coldest)
         for seed in (case.seed, case.seed + 1):
             start = [*run, "--steps=1", f"--seed={seed}"]
             yield f"what it prints with seed {seed}", lambda: patient.main(start), right(start)

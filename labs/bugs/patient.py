@@ -78,9 +78,9 @@ def step_by_step(patient: Program, model, documents: list[list[int]], learning_r
     return [patient.step(model, optimizer, tokens, learning_rate) for tokens in documents]
 
 
-def move_by_move(patient: Program, model, weight, gradients: list[float], learning_rate: float) -> list[float]:
-    """How far each update moves a weight that has these gradients in turn."""
-    optimizer, moves = patient.new_optimizer(model), []
+def move_by_move(patient: Program, model, name: str, gradients: list[float], learning_rate: float) -> list[float]:
+    """How far each update moves the first weight of a matrix, if these are its gradients in turn."""
+    optimizer, weight, moves = patient.new_optimizer(model), patient.parameters(model)[name][0][0], []
     for gradient in gradients:
         before, weight.grad = weight.data, gradient
         patient.update(model, optimizer, learning_rate)

@@ -262,6 +262,21 @@ def test_steps_gives_the_model_that_the_script_saves(saved):
     assert moved and f"{len(moved):,} of them without" in " ".join(ask("emma", "--steps", 3, "--n-embd", 8).split())
 
 
+def test_training_first_prints_nothing_and_a_ctrl_c_in_it_ends_the_tool(monkeypatch, capsys):
+    assert "step    1" not in ask("emma", "--steps", 3, "--n-embd", 8)
+    train_step, calls = gpt.train_step, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train_step(*arguments)
+
+    monkeypatch.setattr(gpt, "train_step", interrupted)
+    assert xray.main(["emma", "--steps", "4", "--n-embd", "8"]) == 130
+    assert capsys.readouterr() == ("", "\n") and len(calls) == 2
+
+
 def test_load_goes_on_from_the_checkpoint_with_the_documents_that_follow(saved):
     by_hand = xray.take_step(xray.parse_arguments(["emma", "--load", "x", "--steps", "1"]), str(saved / "3.json"))
     with contextlib.redirect_stdout(io.StringIO()):

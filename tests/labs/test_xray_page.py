@@ -90,6 +90,7 @@ def test_the_page_holds_the_trace_number_by_number(window, path, trace):
     window.open(path)
     shown = window.run("""({ names, values: [...values], gradients: [...gradients],
         inputs: names.map((_, id) => inputsOf(id).map(child => names[child])),
+        operands: names.map((_, id) => operandsOf(id).map(child => names[child])),
         slopes: names.map((_, id) => slopesOf(id)) })""")
     ids = {name: i for i, name in enumerate(shown["names"])}
     assert sorted(ids) == sorted(number.name for number in trace.numbers)
@@ -97,6 +98,7 @@ def test_the_page_holds_the_trace_number_by_number(window, path, trace):
         i = ids[number.name]
         assert (shown["values"][i], shown["gradients"][i]) == (number.value, number.gradient)
         assert shown["inputs"][i] == [trace.numbers[child].name for child in number.inputs]
+        assert shown["operands"][i] == [trace.numbers[child].name for child in number.operands]
         assert shown["slopes"][i] == list(number.slopes)
     adam = window.run("updates.map(line => ({ results: names.map((_, id) => isParameter(id) ? line.result(id) : null),"
                       "operands: names.map((_, id) => isParameter(id) ? line.operands.map(f => f(id)) : null) }))")
@@ -111,23 +113,39 @@ def test_a_card_says_what_the_trace_says(window, path, trace):
     window.open(path)
     chosen = {}
     for number in trace.computed:
-        chosen.setdefault((number.operation, len(number.inputs) > 4), number)
+        chosen.setdefault((number.operation, len(number.inputs) > 4, bool(number.unlinked)), number)
+    assert any(number.unlinked for number in chosen.values())
     for number in [*chosen.values(), trace.find("wte[12][5]"), trace.find("layer0.mlp_fc1[3][7]")]:
         window.run(f"choose(byName.get({json.dumps(number.name)}))")
         card = window.run("document.querySelector('#card').textContent").replace("\u00a0", " ")
         assert heading(window) == number.name
         assert window.run("[values[state.chosen], gradients[state.chosen]]") == [number.value, number.gradient]
-        if number.inputs and len(number.inputs) <= 4:
+        if number.is_computed and len(number.inputs) <= 4:
             assert f"{number.operation} = {formula_of(trace, number)}" in card
             assert eval(formula_in_numbers(trace, number), vars(xray.math)) == pytest.approx(number.value)
-        if number.inputs:
+        if number.is_computed:
             assert f"line {number.line}" in card
+        assert ("A silent neuron" in card) == bool(number.unlinked)
         for line in trace.update_lines if number.operation == "parameter" else ():
             assert f"{line.name} = {line.formula.format(*line.symbols)}" in card
         sums = [float(text.replace("−", "-")) for text in
                 window.run("[...document.querySelectorAll('#card tr.sum td:last-child')].map(e => e.textContent)")]
         for total, right in zip(sums[::-1], (number.gradient, number.value)):
             assert total == pytest.approx(right, abs=1e-4)
+
+
+@needs_browser
+def test_from_a_silent_neuron_to_what_silenced_it_and_back(window, path, trace):
+    window.open(path)
+    silent = next(number for number in trace.slots()["layer0.hidden"] if number.unlinked)
+    neuron = trace.numbers[silent.unlinked[0]]
+    window.run(f"choose(byName.get({json.dumps(silent.name)}))")
+    assert "no link" in window.run("document.querySelector('#card .terms').textContent")
+    click(window, "#card .terms a", neuron.name)
+    assert heading(window) == neuron.name
+    assert "Only relu read it" in window.run("document.querySelector('#card').textContent")
+    click(window, "#card p a", silent.name)
+    assert heading(window) == silent.name
 
 
 @needs_browser
@@ -154,15 +172,30 @@ def test_clicking_from_the_loss_to_a_weight_and_back_along_the_trail(window, pat
 @needs_browser
 def test_clicking_a_line_shows_the_numbers_it_made_at_each_position(window, path, trace):
     window.open(path)
-    number = trace.find("layer0.q[3][5]")
+    number = trace.find("layer0.q[3][5]")  # and k and v: one line makes all three
     window.run(f"lineButtons.get({number.line}).scrollIntoView({{block: 'center'}})")
     click(window, ".code button .no", str(number.line))
     rows = window.run("""[...document.querySelectorAll('#all .slot:not([hidden]) tr')].map(row =>
         [row.querySelector('th').textContent, [...row.querySelectorAll('button')].map(b => b.textContent)])""")
-    assert [where for where, _ in rows] == [f"[{trace.where(p)}]" for p in range(trace.positions)]
-    for p, (_, cells) in enumerate(rows):
-        values = [trace.find(f"layer0.q[{p}][{i}]").value for i in range(16)]
+    assert [where for where, _ in rows] == 3 * [f"[{trace.where(p)}]" for p in range(trace.positions)]
+    for k, (_, cells) in enumerate(rows):
+        name, p = "qkv"[k // trace.positions], k % trace.positions
+        values = [trace.find(f"layer0.{name}[{p}][{i}]").value for i in range(16)]
         assert [float(cell.replace("−", "-")) for cell in cells] == pytest.approx(values, abs=1e-4)
+
+
+@needs_browser
+def test_clicking_a_line_of_a_helper_shows_what_each_of_its_callers_had_of_it(window, path, trace):
+    window.open(path)
+    for name, labels in (
+        ("x.1.scale~dot[0]", {"x.1.scale~dot", "layer0.normed.scale~dot", "layer0.hidden.scale~dot"}),
+        ("layer0.x.2[0][0]", {"x.1~add", "layer0.x.2", "layer0.x.3"}),
+    ):
+        number = trace.find(name)
+        window.run(f"chooseLine({number.line})")
+        assert set(window.run(f"slotsOfLine({number.line}).map(slot => slot.label)")) == labels
+        for line in number.callers[:-2]:  # from the line of the model, compute_loss and train_step are reached
+            assert name.split("[")[0] in window.run(f"slotsOfLine({line}).map(slot => slot.label)")
 
 
 @needs_browser

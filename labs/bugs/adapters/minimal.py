@@ -20,6 +20,15 @@ class Enough(Exception):
     """Raised inside main when it has gone far enough."""
 
 
+class Weight:
+    """A parameter whose gradient is the given one, whatever main does with gradients before and after an update."""
+
+    def __init__(self, data):
+        self.data, self.given = data, 0.0
+
+    grad = property(lambda self: self.given, lambda self, gradient: None)
+
+
 def reset():
     """Called between checks: nothing of the last one is to be left."""
     if hasattr(mine.Value, "tape"):
@@ -167,16 +176,17 @@ def steps(model, documents, learning_rate):
     return [each.data for each in losses]
 
 
-def moves(model, weight, gradients, learning_rate):
-    """How far each update moves a weight that has these gradients in turn."""
-    places = []
+def moves(model, name, gradients, learning_rate):
+    """How far each update moves the first weight of a matrix, if these are its gradients in turn."""
+    row, places = model[0][name][0], []
+    weight = row[0] = Weight(row[0].data)
 
     def compute_loss(*anything):
         places.append(weight.data)
         if len(places) > len(gradients):
             raise Enough
-        gradient = gradients[len(places) - 1]
-        return argparse.Namespace(data=0.0, backward=lambda: setattr(weight, "grad", gradient))
+        weight.given = gradients[len(places) - 1]
+        return argparse.Namespace(data=0.0, backward=lambda: None)
 
     main_for_ever(model, learning_rate, compute_loss)
     return [after - before for before, after in zip(places, places[1:])]
@@ -184,7 +194,8 @@ def moves(model, weight, gradients, learning_rate):
 
 def main_for_ever(model, learning_rate, compute_loss):
     """Main with so many steps ahead of it that its learning rate does not fall."""
-    main_on(["a"], model[0], ["--steps=1000000000", f"--learning-rate={learning_rate}"], compute_loss=compute_loss)
+    arguments = ["--steps=1000000000", f"--learning-rate={learning_rate}"]
+    main_on(["a", "a"], model[0], arguments, compute_loss=compute_loss)
 
 
 def train(model, documents):
