@@ -13,7 +13,7 @@ def load_dataset(path):
 # Autograd: a number that remembers what it was computed from, and its slope in each of them.
 class Value:
     __slots__ = ("data", "grad", "children", "local_grads")
-    tape = []  # every computed Value, in order of birth
+    tape = []  # every Value with children, in order of birth
 
     def __init__(self, data, children=(), local_grads=()):
         self.data, self.grad = data, 0.0
@@ -45,7 +45,7 @@ class Value:
     def backward(self):
         nodes = Value.tape[::-1]  # each comes before the children it was computed from
         if self not in nodes:
-            raise RuntimeError("not on the tape: a leaf, or cleared by an earlier backward")
+            raise RuntimeError("not on the tape: a leaf, or the tape was cleared since")
         self.grad = 1.0
         for node in nodes:
             grad = node.grad
@@ -56,7 +56,7 @@ class Value:
 
 # Vector functions. A dot product is one node: the slope in a factor is the other factor.
 sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # in math since Python 3.12
-def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; + joins lists
+def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; row + x joins the lists
     x_data = [value.data for value in x]
     rows = [(row, [weight.data for weight in row]) for row in weights]
     return [Value(sumprod(row_data, x_data), row + x, x_data + row_data) for row, row_data in rows]
@@ -71,13 +71,13 @@ def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
 def softmax(x):  # [n] -> [n], probabilities that sum to 1
     minus_total = -logsumexp(x)
     return [(value + minus_total).exp() for value in x]
-def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1
+def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1 (0 stays 0)
     scale = (dot(x, x) / len(x) + epsilon) ** -0.5
     return [value * scale for value in x]
 
 # Parameters: each weight matrix by name, [n_out][n_in], drawn from a normal distribution.
 def initialize_parameters(config, vocab_size, rng):
-    n = config.n_embd
+    n = config.n_embd  # the width of the model
     shapes = [("wte", vocab_size, n), ("wpe", config.block_size, n), ("lm_head", vocab_size, n)]
     for layer in range(config.n_layer):
         shapes += [(f"layer{layer}.attn_w{name}", n, n) for name in "qkvo"]
@@ -91,18 +91,18 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))  # [n_embd]
     for layer in range(config.n_layer):
         # Attention: what do the tokens so far have to tell this one?
-        normed = rmsnorm(x)  # [n_embd]
+        normed = rmsnorm(x)  # [n_embd], as are q, k and v
         q, k, v = (linear(normed, state_dict[f"layer{layer}.attn_w{name}"]) for name in "qkv")
         keys.setdefault(layer, []).append(k)
         values.setdefault(layer, []).append(v)
-        attn_out = []  # [n_embd] once every head has added its slice
+        attn_out = []  # [n_embd] when every head has added its part; zip(*rows) gives columns
         for head in range(config.n_head):
             part = slice(head * head_dim, (head + 1) * head_dim)
-            scores = linear(q[part], [key[part] for key in keys[layer]])  # [position + 1]
+            scores = linear(q[part], [k[part] for k in keys[layer]])  # [position + 1]
             attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]
-            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))
+            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))
         x = add(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))  # [n_embd]
-        # MLP: this token on its own, 4 times wider and back.
+        # MLP: this token on its own, 4 times wider (hidden: [4 * n_embd]) and back.
         hidden = [y.relu() for y in linear(rmsnorm(x), state_dict[f"layer{layer}.mlp_fc1"])]
         x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))  # [n_embd]
     return linear(x, state_dict["lm_head"])  # [vocab_size]
@@ -117,14 +117,14 @@ def compute_loss(tokens, state_dict, config):
     return sum(losses) / len(losses)
 
 # The program: settings, data, weights; training, saving, sampling.
-OPTIONS = {"--steps": 1000, "--samples": 20, "--temperature": 0.5, "--prompt": "", "--seed": 42,
-           "--n-layer": 1, "--n-embd": 16, "--n-head": 4, "--block-size": 16,
-           "--learning-rate": 0.01, "--save": "", "--load": ""}
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    here = Path(globals().get("__file__", "pasted")).resolve()
-    parser.add_argument("names", nargs="?", default=here.with_name("names.txt"))
-    for flag, default in OPTIONS.items():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="?", default=Path(
+        globals().get("__file__", "pasted")).resolve().with_name("names.txt"))
+    for flag, default in {"--steps": 1000, "--samples": 20, "--temperature": 0.5, "--prompt": "",
+                          "--seed": 42, "--n-layer": 1, "--n-embd": 16, "--n-head": 4,
+                          "--block-size": 16, "--learning-rate": 0.01, "--save": "",
+                          "--load": ""}.items():
         parser.add_argument(flag, type=type(default), default=default, help="default: %(default)s")
     config = parser.parse_args(arguments, argparse.Namespace(weight_std=0.08))
     try:
@@ -132,17 +132,18 @@ def main(arguments=None):
         rng = random.Random(config.seed)
         rng.shuffle(docs)
         vocabulary, step = sorted(set("".join(docs))), 0
-        if os.path.exists(config.save):
-            json.loads(Path(config.save).read_bytes())["state_dict"]  # only such a file is replaced
+        save = Path(config.save)
+        if save.name in os.listdir(save.parent):
+            json.loads(save.read_bytes())["state_dict"]  # only such a file is replaced
         if config.load:
             checkpoint = json.loads(Path(config.load).read_bytes())
             vars(config).update(checkpoint["config"])
-            vocabulary, step = list(checkpoint["vocabulary"]), checkpoint["step"]
-        if not docs or config.n_embd % config.n_head:
-            raise ValueError("no names, or --n-embd is not a multiple of --n-head")
+            vocabulary, step = checkpoint["vocabulary"], checkpoint["step"]
         bos = len(vocabulary)
         documents = [[bos, *map(vocabulary.index, doc), bos] for doc in docs]
         prompt = [bos, *map(vocabulary.index, config.prompt)]
+        if not docs or config.n_embd % config.n_head or len(prompt) > config.block_size:
+            raise ValueError("no names, --n-embd no multiple of --n-head, or --prompt too long")
         state_dict = initialize_parameters(config, bos + 1, rng)
         for name, rows in state_dict.items() if config.load else ():
             numbers = checkpoint["state_dict"][name]
@@ -155,7 +156,6 @@ def main(arguments=None):
     parameters = [weight for matrix in state_dict.values() for row in matrix for weight in row]
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     print(f"num docs: {len(docs)}\nvocab size: {bos + 1}\nnum params: {len(parameters)}")
-
     # Training by Adam: m is a running mean of each gradient, v of its square.
     beta1, beta2, eps_adam = 0.85, 0.99, 1e-8
     new1, new2 = 1 - beta1, 1 - beta2
@@ -175,14 +175,14 @@ def main(arguments=None):
             step += 1
             print(f"step {t:4d} / {config.steps:4d} | loss {loss.data:.4f}",
                   end="\r" if os.isatty(1) else "\n", flush=True)
-    except KeyboardInterrupt: pass  # what has been learned so far is kept
-    if config.save:
-        sizes = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "block_size")}
-        checkpoint = dict(format="script_gpt checkpoint 1", config=sizes,
-                          vocabulary="".join(vocabulary), step=step, state_dict=state_dict)
-        temporary = Path(f"{config.save}.tmp")
+    except KeyboardInterrupt: pass  # what has been learned so far is kept, half an update too
+    if save.name:
+        checkpoint = {"format": "script_gpt checkpoint 1", "config": {
+            key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "block_size")},
+            "vocabulary": "".join(vocabulary), "step": step, "state_dict": state_dict}
+        temporary = Path(f"{save}.tmp")
         temporary.write_text(json.dumps(checkpoint, default=lambda v: v.data, allow_nan=False))
-        temporary.replace(config.save)
+        temporary.replace(save)
     print("\n" * os.isatty(1) + "--- new names ---")  # on a terminal, below the step line
     for index in range(config.samples):
         tokens, keys, values = list(prompt), {}, {}
@@ -197,4 +197,4 @@ def main(arguments=None):
         print(f"sample {index + 1:2d}: {sample if sample.isprintable() else repr(sample)}")
 
 if __name__ == "__main__":
-    main(None if "__file__" in globals() else [])
+    main(None if "__file__" in globals() else [])  # pasted into a notebook: no arguments

@@ -123,17 +123,17 @@ class GPTConfig:
 MOST_CHARACTERS = 2**28  # of a file that is read: no program of this kind can train on more
 
 
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, wanted: str = "a UTF-8 text file") -> str:
     """The text of a UTF-8 file, in composed letters (Unicode NFC): é is one character, however it was typed.
 
-    Raises InputError if the file cannot be read, is not UTF-8, or is larger than MOST_CHARACTERS.
+    Raises InputError, saying what is wanted, if it cannot be read, is not UTF-8, or is larger than MOST_CHARACTERS.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(MOST_CHARACTERS + 1)
     except (OSError, ValueError) as error:
         problem = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
-        raise InputError(f"cannot read {path} ({problem}): name a UTF-8 text file") from error
+        raise InputError(f"cannot read {path} ({problem}): name {wanted}") from error
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"{path} has more than {MOST_CHARACTERS:,} characters: name a smaller file")
     return unicodedata.normalize("NFC", text)
@@ -202,7 +202,7 @@ class Value:
     children     the Values it was computed from (its inputs); empty for a leaf (a parameter or a constant)
     local_grads  its own slope in each child, ∂data/∂child, in the same order
 
-    Every computed Value is appended to `Value.tape`, so the tape holds them in order of birth, and each stands after
+    Every Value with children is appended to `Value.tape`: the tape holds them in order of birth, and each stands after
     its children. Read backwards it is a valid order for the chain rule (Linnainmaa, 1970). For
     L = (a + b) * c with a = 2, b = 1, c = 4:
 
@@ -220,14 +220,16 @@ class Value:
     >>> L.data, a.grad, b.grad, c.grad
     (12.0, 4.0, 4.0, 3.0)
 
-    A Value computed before the last `backward` has left the tape: from then on it counts as a constant.
+    When the tape is cleared, by `backward` or after generating, the Values on it count as constants from then on. There
+    is one tape: compute in one thread at a time.
 
     The operators, each with its slopes. A plain number may stand on either side, and becomes a Value of its own.
 
     a + b      ∂/∂a = 1, ∂/∂b = 1
     a * b      ∂/∂a = b, ∂/∂b = a
     a ** n     ∂/∂a = n a^(n - 1), for a plain number n. Raises TypeError where the result is not a real number,
-               ZeroDivisionError for 0 to a negative power (which is what division by 0 comes to)
+               ZeroDivisionError where it or its slope is infinite (so for division by 0 too), OverflowError where
+               either is too large for a double
     a.exp()    ∂/∂a = e^a. Raises OverflowError above about 709.78
     a.log()    ∂/∂a = 1 / a. Raises ValueError for a <= 0
     a.relu()   a itself if a > 0, ∂/∂a = 1; else 0, and as its slope is 0, it keeps no link to a (at a = 0 there is no
@@ -236,7 +238,7 @@ class Value:
     """
 
     __slots__ = ("data", "grad", "children", "local_grads")
-    tape = []  # every computed Value, in order of birth
+    tape = []  # every Value with children, in order of birth
 
     def __init__(self, data, children=(), local_grads=()):
         self.data, self.grad = data, 0.0
@@ -274,11 +276,11 @@ class Value:
         tape than its children, so when the walk from the end reaches a Value, its grad is complete. A grad of 0, of
         what self does not depend on, has nothing to pass on.
 
-        Raises RuntimeError if self is not on the tape: it is a leaf, or a backward has cleared the tape since.
+        Raises RuntimeError if self is not on the tape: it is a leaf, or the tape has been cleared since.
         """
         nodes = Value.tape[::-1]  # each comes before the children it was computed from
         if self not in nodes:
-            raise RuntimeError("not on the tape: a leaf, or cleared by an earlier backward")
+            raise RuntimeError("not on the tape: a leaf, or the tape was cleared since")
         self.grad = 1.0
         for node in nodes:
             grad = node.grad
@@ -295,12 +297,12 @@ class Value:
 sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # in math since Python 3.12
 
 
-def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; + joins lists
+def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; row + x joins the lists
     """y = W x: a dot product of x with each row of W, each as one node.
 
     A dot product Σ W_ij x_j is one node with 2n children in place of n products and a sum: the slope in a factor is the
-    other factor. Most of the program's speed comes from this. + joins lists: the children are the row and then x, the
-    slopes x and then the row. ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
+    other factor. Most of the program's speed comes from this. x and the rows must be lists: the children are those of
+    the row and then x, the slopes x and then the row. ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
     """
     x_data = [value.data for value in x]
     rows = [(row, [weight.data for weight in row]) for row in weights]
@@ -341,11 +343,11 @@ def softmax(x):  # [n] -> [n], probabilities that sum to 1
     return [(value + minus_total).exp() for value in x]
 
 
-def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1
+def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1 (0 stays 0)
     """x scaled to a mean square of 1 (Zhang and Sennrich, 2019), here without a learned gain.
 
     y_i = x_i * s with s = (mean(x²) + epsilon)^(-1/2), and ∂L/∂x_j = s * (g_j - y_j * mean(g * y)) with g = ∂L/∂y. The
-    mean is not removed, and no |y_i| exceeds sqrt(n). epsilon keeps a vector of zeros at zero.
+    mean is not removed, and no |y_i| exceeds sqrt(n). epsilon keeps a vector of zeros at zero, and a tiny one small.
 
     ```mermaid
     flowchart LR
@@ -371,7 +373,7 @@ def initialize_parameters(config, vocab_size, rng):
 
     The weights must differ: neurons that start equal get equal gradients and stay equal for ever.
     """
-    n = config.n_embd
+    n = config.n_embd  # the width of the model
     shapes = [("wte", vocab_size, n), ("wpe", config.block_size, n), ("lm_head", vocab_size, n)]
     for layer in range(config.n_layer):
         shapes += [(f"layer{layer}.attn_w{name}", n, n) for name in "qkvo"]
@@ -434,18 +436,18 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))  # [n_embd]
     for layer in range(config.n_layer):
         # Attention: what do the tokens so far have to tell this one?
-        normed = rmsnorm(x)  # [n_embd]
+        normed = rmsnorm(x)  # [n_embd], as are q, k and v
         q, k, v = (linear(normed, state_dict[f"layer{layer}.attn_w{name}"]) for name in "qkv")
         keys.setdefault(layer, []).append(k)
         values.setdefault(layer, []).append(v)
-        attn_out = []  # [n_embd] once every head has added its slice
+        attn_out = []  # [n_embd] when every head has added its part; zip(*rows) gives columns
         for head in range(config.n_head):
             part = slice(head * head_dim, (head + 1) * head_dim)
-            scores = linear(q[part], [key[part] for key in keys[layer]])  # [position + 1]
+            scores = linear(q[part], [k[part] for k in keys[layer]])  # [position + 1]
             attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]
-            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))
+            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))
         x = add(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))  # [n_embd]
-        # MLP: this token on its own, 4 times wider and back.
+        # MLP: this token on its own, 4 times wider (hidden: [4 * n_embd]) and back.
         hidden = [y.relu() for y in linear(rmsnorm(x), state_dict[f"layer{layer}.mlp_fc1"])]
         x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))  # [n_embd]
     return linear(x, state_dict["lm_head"])  # [vocab_size]
@@ -484,9 +486,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    here = Path(globals().get("__file__", "pasted")).resolve()
-    parser.add_argument("names", nargs="?", metavar="NAMES", default=here.with_name("names.txt"),
-                        help="a UTF-8 text file, one document a line (default: the names.txt beside this script)")
+    meaning = "a UTF-8 text file, one document a line (default: the names.txt beside this script)"
+    parser.add_argument("names", nargs="?", metavar="NAMES", help=meaning, default=Path(
+        globals().get("__file__", "pasted")).resolve().with_name("names.txt"))
     for flag, field, kind, metavar, meaning in (
         ("--steps", "num_steps", int, "N", "training steps, one document each"),
         ("--samples", "num_samples", int, "N", "names to invent"),
@@ -534,7 +536,8 @@ def prepare_run(docs: list[str], config: GPTConfig, checkpoint: dict | None = No
 
     The weights are drawn even when a checkpoint replaces them, so that a loaded model samples what it would have
     sampled when saved. Raises InputError if a document has a character that the checkpoint does not know, if the
-    checkpoint's weights are not of the shapes its sizes say, or if the machine has not the memory for these sizes.
+    checkpoint's weights are not of the shapes its sizes say, or if the machine has not the memory for these sizes. The
+    threshold of Python's cyclic garbage collector is raised, for the whole process: looking for cycles takes time.
     """
     docs = list(docs)
     rng = random.Random(config.seed)
@@ -622,7 +625,8 @@ class AdamOptimizer:
 
     def restore(self, snapshot: tuple) -> None:
         """Puts everything back to where it stood then, with no gradient."""
-        self.t, self.m, self.v, numbers = snapshot
+        self.t, m, v, numbers = snapshot
+        self.m, self.v = list(m), list(v)
         for parameter, number in zip(self.parameters, numbers):
             parameter.data, parameter.grad = number, 0.0
         Value.tape.clear()
@@ -733,7 +737,7 @@ def discard_output() -> None:
 # ======================================================================================================================
 
 
-CHECKPOINT_FORMAT = "script_gpt checkpoint 1"
+CHECKPOINT_FORMAT = "script_gpt checkpoint 1"  # what `load_checkpoint` expects of `save_checkpoint`
 
 
 def temporary_name(path: str) -> str:
@@ -769,9 +773,9 @@ def save_checkpoint(
     Python writes a double with as many digits as it takes to read the same double back. Raises InputError if the file
     cannot be written; what was there before is then still there.
     """
-    sizes = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "block_size")}
-    checkpoint = dict(format="script_gpt checkpoint 1", config=sizes,
-                      vocabulary=tokenizer.vocabulary, step=step, state_dict=state_dict)
+    checkpoint = {"format": "script_gpt checkpoint 1", "config": {
+        key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "block_size")},
+        "vocabulary": tokenizer.vocabulary, "step": step, "state_dict": state_dict}
     path = os.path.realpath(path)  # if it is a link, replace the file and keep the link
     temporary = Path(temporary_name(path))
     try:
@@ -792,7 +796,7 @@ def load_checkpoint(path: str) -> dict:
     """
     hint = "name a file written by --save"
     try:
-        checkpoint = json.loads(read_text(path))
+        checkpoint = json.loads(read_text(path, "a file written by --save"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a checkpoint, or is cut short: {hint}") from error
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
@@ -827,9 +831,10 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: GPTConfig) -> list[
 
     Raises InputError if the prompt has an unknown character, or leaves no room in the context.
     """
-    tokens = tokenizer.encode(prompt)[:-1]
+    tokens = tokenizer.encode(unicodedata.normalize("NFC", prompt))[:-1]
     if len(tokens) > config.block_size:
-        raise InputError(f"the prompt has {len(prompt)} characters: the context has room for {config.block_size - 1}")
+        raise InputError(f"the prompt has {len(tokens) - 1} characters: the context has room for "
+                         f"{config.block_size - 1}")
     return tokens
 
 
@@ -896,7 +901,8 @@ def run(arguments: argparse.Namespace) -> None:
     prompt = encode_prompt(options.get("prompt", ""), run.tokenizer, config)
     optimizer = AdamOptimizer(run.state_dict, config)
 
-    print(f"num docs: {len(run.docs)}\nvocab size: {run.tokenizer.vocab_size}\nnum params: {len(optimizer.parameters)}")
+    print(f"num docs: {len(run.docs)}\nvocab size: {run.tokenizer.vocab_size}\nnum params: {len(optimizer.parameters)}",
+          flush=True)
     step = run.step + train(run.documents, run.state_dict, optimizer, config, run.step)
     if "save" in options:
         save_checkpoint(options["save"], run.state_dict, run.tokenizer, config, step)

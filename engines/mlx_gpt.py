@@ -168,6 +168,7 @@ class Trainer:
     def load_optimizer_state(self, state: dict) -> None:
         kept = dict(tree_flatten(self.optimizer.state))
         restored = {name: mx.array(value, dtype=kept[name].dtype) for name, value in state.items()}
-        if any(restored[name].shape != value.shape for name, value in kept.items()):
-            raise ValueError("Adam's means must have the shapes of the weights")
+        if any(restored[name].shape != value.shape or not mx.isfinite(restored[name]).all() for name, value in
+               kept.items()):
+            raise ValueError("Adam's means must be finite, and have the shapes of the weights")
         self.optimizer.state = tree_unflatten(list(restored.items()))

@@ -33,7 +33,6 @@ import sys
 import textwrap
 import threading
 import time
-import unicodedata
 from dataclasses import dataclass
 from typing import Iterator, Protocol, Sequence
 
@@ -245,8 +244,7 @@ def split_documents(options: argparse.Namespace, run: gpt.Run) -> tuple[list[lis
 
 
 def check_memory(options: argparse.Namespace, config: GPTConfig, run: gpt.Run) -> None:
-    """Raises InputError, with the estimate, if the documents of one step would fill the memory of this machine, or if
-    the checkpoint would be too long to be read again.
+    """Raises InputError, with the estimate, if the documents of one step would fill the memory of this machine.
 
     What torch computes on another device does not count.
     """
@@ -256,17 +254,14 @@ def check_memory(options: argparse.Namespace, config: GPTConfig, run: gpt.Run) -
     size = 6 * 8 * length * count  # in bytes: the tokens, as lists and arrays
     if options.engine != "scalar" and options.device == "cpu":  # and what is computed from them
         for_a_token = 18 * config.n_layer * config.n_embd + 2 * run.tokenizer.vocab_size
-        if options.engine == "numpy":  # the weights of attention, which the other libraries do not keep, and its mask
-            for_a_token += 2 * config.n_layer * config.n_head * length + config.block_size
+        if options.engine == "numpy":  # the weights of attention, which the other libraries do not keep, and the mask
+            for_a_token += 2 * config.n_layer * config.n_head * length
+            size += config.block_size**2 * number
         size += options.batch * length * for_a_token * number
     if size > machine_memory():
-        raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about {size / 2**30:,.0f} GiB, "
-                         f"and this machine has {machine_memory() / 2**30:,.0f}: choose smaller sizes, or a smaller "
-                         "--batch or --accumulate")
-    parameters = sum(len(row) for rows in run.state_dict.values() for row in rows)
-    if options.save is not None and 3 * 22 * parameters > gpt.MOST_CHARACTERS:  # a weight, and what Adam keeps for it
-        raise InputError(f"{parameters:,} parameters make a checkpoint of more than {gpt.MOST_CHARACTERS:,} "
-                         "characters, which could not be read again: choose smaller sizes, or leave --save out")
+        raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about "
+                         f"{size / 2**30:,.0f} GiB, and this machine has {machine_memory() / 2**30:,.0f}: choose "
+                         "smaller sizes, or a smaller --batch or --accumulate")
 
 
 def machine_memory() -> int:
@@ -562,19 +557,23 @@ BEGINNINGS = {  # how the file of an option begins: a regular expression
 }
 
 
-def check_outputs(options: argparse.Namespace) -> None:
-    """Raises InputError, before anything is computed, if a result could not be written or would replace what it should
-    not: the data, the model to load, another result, or, without --force, a file of another kind."""
+def check_outputs(options: argparse.Namespace, config: GPTConfig) -> None:
+    """Raises InputError, before anything is computed, if a result could not be written, or read again, or would replace
+    what it should not: the data, the model to load, another result, or, without --force, a file of another kind."""
     taken = {os.path.realpath(options.data): "the data"}
     if options.load is not None and options.save is None:
         taken[os.path.realpath(options.load)] = "the model to load"
     for name, beginning in BEGINNINGS.items():
         path = getattr(options, name)
         if path is not None:
+            check_can_replace(path, beginning, options.force)
             if os.path.realpath(path) in taken:
                 raise InputError(f"cannot write to {path}: it is for {taken[os.path.realpath(path)]}, choose another")
-            check_can_replace(path, beginning, options.force)
             taken[os.path.realpath(path)] = f"--{name}"
+    parameters = 12 * config.n_layer * config.n_embd**2  # and some more
+    if options.save is not None and 3 * 22 * parameters > gpt.MOST_CHARACTERS:  # a weight, and what Adam keeps for it
+        raise InputError(f"{parameters:,} parameters make a checkpoint of more than {gpt.MOST_CHARACTERS:,} "
+                         "characters, which could not be read again: choose smaller sizes, or leave --save out")
     if options.curve is not None:
         if os.path.splitext(options.curve)[1].lower() not in (".png", ".svg", ".pdf"):
             raise InputError(f"cannot draw {options.curve}: end its name in .png, .svg or .pdf")
@@ -664,19 +663,19 @@ def run(options: argparse.Namespace) -> None:
         training = checkpoint["training"]
     elif options.load is not None:
         checkpoint = load(options.load)
-    check_outputs(options)
     config = configure(options, checkpoint)
+    text, content = read_data(options.data)
+    check_outputs(options, config)
     trainer_class = find_engine(options.engine, options.threads)
     world, rank = processes() if options.engine == "torch" else (1, 0)
     if options.batch % world:
         raise InputError(f"--batch {options.batch} must be a multiple of the {world} processes")
 
-    text, content = read_data(options.data)
     if training is not None and training["data"] != content:
         raise InputError(f"{options.data} has changed since this run began: put it back, or start anew with --load")
     data, weights, rng = load_data(options, text, config, checkpoint)
     tokenizer = data.tokenizer
-    prompt_tokens = gpt.encode_prompt(unicodedata.normalize("NFC", options.prompt), tokenizer, config)  # as the data
+    prompt_tokens = gpt.encode_prompt(options.prompt, tokenizer, config)
     trainer = trainer_class(config, tokenizer.vocab_size, weights, options)
     first_step, losses, validation = 0, [], []
     if training is not None:

@@ -63,7 +63,8 @@ class Function:
     first_line: int
     last_line: int
     parameters: tuple[str, ...]
-    docstring: str
+    docstring: str  # or what its class says of it
+    docstring_lines: range
     makes_values: bool  # it calls Value(...) itself: an operation
     statements: dict[int, Statement] = field(compare=False, repr=False)  # by each of its lines
     assignments: dict[str, list[Statement]] = field(compare=False, repr=False)
@@ -101,6 +102,7 @@ class Source:
                     if isinstance(statement.node, (ast.Assign, ast.AnnAssign)):
                         for variable in statement.targets:
                             assignments.setdefault(variable, []).append(statement)
+                own = ast.get_docstring(node)
                 calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
                 yield Function(
                     name=prefix + node.name,
@@ -108,7 +110,8 @@ class Source:
                     first_line=min([node.lineno] + [decorator.lineno for decorator in node.decorator_list]),
                     last_line=node.end_lineno,
                     parameters=tuple(argument.arg for argument in node.args.args),
-                    docstring=ast.get_docstring(node) or said.get(node.name, ""),
+                    docstring=own or said.get(node.name, ""),
+                    docstring_lines=range(node.body[0].lineno, node.body[0].end_lineno + 1) if own else range(0),
                     makes_values=any(isinstance(name, ast.Name) and name.id == "Value" for name in calls),
                     statements=statements,
                     assignments=assignments,
@@ -347,7 +350,8 @@ class Trace:
                 if "~" not in label and label.rpartition(".")[0] not in slots}
 
     def vectors(self) -> dict[str, list[Number]]:
-        """The slots of the model that hold a vector at each position, of one length at all; those inside a line too."""
+        """The slots that hold a vector of the model at each position: variables, and what was made on the way to them
+        in their lines. Attention, whose vectors grow with the position, and the logits are told elsewhere."""
         variables = self.variables()
         return {label: numbers for label, numbers in self.slots().items()
                 if label.partition("~")[0] in variables and numbers[0].moment.where
@@ -447,7 +451,7 @@ class _Recorder:
         self.open: list[tuple[object, Optional[Moment]]] = []  # the frames being watched, each with its statement
         self.givers: dict[int, str] = {}  # a number's index -> the helper that returned it
         self.parts: dict[tuple[str, str], int] = {}  # where in a growing list the part of a loop begins
-        self.running = None  # the line of Adam under way: (its statement, UpdateLine, operands, result's code, parameter)
+        self.running = None  # the line of Adam under way: statement, UpdateLine, operands, result (code), parameter
         self.rows_are_tokens = _matrices_by_token(trace.config)
 
     # Values ----------------------------------------------------------------------------------------------------------
@@ -559,7 +563,7 @@ class _Recorder:
         moment = Moment(function, statement, parent, first=len(self.values))
         variable = statement.targets[0] if statement.targets else None
         moment.label, moment.where = self.place(moment, variable, statement.loops, frame)
-        if not isinstance(statement.node, (ast.Assign, ast.AnnAssign)):
+        if variable and not isinstance(statement.node, (ast.Assign, ast.AnnAssign)):
             before = frame.f_locals.get(variable)
             moment.length = len(before) if isinstance(before, list) else None
         self.open[-1] = function, moment
@@ -738,7 +742,7 @@ class _Operands(ast.NodeTransformer):
 
 
 def _matrices_by_token(config: gpt.GPTConfig) -> set[str]:
-    """The matrices with a row for each token: those that a larger vocabulary makes longer, in a model made to see it."""
+    """The matrices with a row for each token: those that a larger vocabulary makes longer, seen on thin models."""
     thin = dataclasses.replace(config, n_embd=config.n_head)
     one, other = (gpt.initialize_parameters(thin, vocab_size, random.Random(0)) for vocab_size in (1, 2))
     return {name for name in one if len(one[name]) < len(other[name])}
@@ -818,7 +822,7 @@ def explain(trace: Trace, number: Number) -> str:
 
 
 def silence(trace: Trace, number: Number) -> str:
-    """What is to be said where the graph is cut: of a result without links, or of a number that only such a one read."""
+    """What is to be said where the graph is cut: of a result without links, and of what only such a one read."""
     if number.unlinked:
         read = [trace.numbers[i] for i in number.unlinked]
         what = " and ".join(f"{child.name} = {child.value:.4g}" for child in read)

@@ -25,11 +25,12 @@ slots.forEach(slot => {
   slot.absent = "summary" in slot;
 });
 const constants = slots.find(slot => slot.kind === "constant");
-const byName = new Map(names.map((name, id) => [name, id]));
+const called = [...names.entries(), ...trace.aliases]; // [id, one of its names]
+const byName = new Map(called.map(([id, name]) => [name, id]));
 // A name without its letters and blanks, so that q[3][5] will do for q[3 'm'][5].
 const bare = name => name.replace(/'(\\.|[^'])*'|"(\\.|[^"])*"|\bBOS\b|\s/g, "").replace(/->|,/g, "][");
-const bareNames = names.map(name => bare(name).toLowerCase());
-const byBareName = new Map(bareNames.map((name, id) => [name, id]));
+const bareNames = called.map(([, name]) => bare(name).toLowerCase());
+const byBareName = new Map(bareNames.map((name, k) => [name, called[k][0]]));
 const find = name => byName.get(name) ?? byBareName.get(bare(name).toLowerCase());
 
 // The inputs of number id are inputs[begins[id]] to inputs[begins[id + 1] - 1]; slopes stand beside them.
@@ -53,7 +54,7 @@ const slopesOf = id => (id < values.length ? slopes.slice(begins[id], begins[id 
 // What a number's formula reads: its inputs, or what a result that is linked to nothing was given.
 const unlinked = new Map(trace.unlinked),
   silenced = new Map(); // id -> the result that read it and kept no link
-for (const [id, read] of trace.unlinked) for (const child of read) silenced.set(child, id);
+for (const [id, read] of trace.unlinked) read.forEach(child => silenced.set(child, id));
 const operandsOf = id => unlinked.get(id) ?? inputsOf(id);
 const users = new Map(); // id -> [[the number that used it, with which slope], ...]
 for (let id = 0; id < values.length; id++)
@@ -675,6 +676,8 @@ function drawCard() {
     make("code", { textContent: String(gradients[id]) }),
     make("span", { className: "soft", textContent: "  = ∂loss/∂(this)" }),
   );
+  const others = trace.aliases.filter(([of]) => of === id).map(([, name]) => name);
+  if (others.length) say("also called", make("span", { className: "mono", textContent: others.join(", ") }));
   if (slot.line) {
     say(
       "made by",
@@ -1208,27 +1211,28 @@ for (const tab of document.querySelectorAll("[data-pane]"))
   };
 $("name").oninput = () => {
   const wanted = bare($("name").value).toLowerCase();
-  const rank = id => {
+  const rank = k => {
     // first whole names, then what it is the beginning of; variables before inner steps, short before long
-    const at = bareNames[id].indexOf(wanted),
-      whole = at + wanted.length === bareNames[id].length;
+    const at = bareNames[k].indexOf(wanted),
+      whole = at + wanted.length === bareNames[k].length;
     return (
-      (at === 0 || bareNames[id][at - 1] === "." ? (whole ? 0 : 1000) : 2000) +
-      (slotOf[id].kind === "inner" ? 500 : 0) +
-      bareNames[id].length
+      (at === 0 || bareNames[k][at - 1] === "." ? (whole ? 0 : 1000) : 2000) +
+      (slotOf[called[k][0]].kind === "inner" ? 500 : 0) +
+      bareNames[k].length
     );
   };
-  const found = names
-    .map((_, id) => id)
-    .filter(id => wanted && slotOf[id] !== constants && bareNames[id].includes(wanted))
+  const found = called
+    .map((_, k) => k)
+    .filter(k => wanted && slotOf[called[k][0]] !== constants && bareNames[k].includes(wanted))
     .sort((a, b) => rank(a) - rank(b))
-    .slice(0, 8);
+    .slice(0, 8)
+    .map(k => called[k]);
   $("found").hidden = !wanted;
   $("found").replaceChildren(
-    ...found.map(id =>
+    ...found.map(([id, name]) =>
       make("button", {
         className: "mono",
-        textContent: names[id],
+        textContent: name,
         onclick: () => {
           $("found").hidden = true;
           choose(id);

@@ -24,11 +24,12 @@ import re
 import shlex
 import sys
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 from typing import Sequence
 
 import script_gpt_refactored as gpt
-from engines.train import write_whole
+from engines.output import check_can_replace, exit_code, write_whole
 from labs.trace import (
     Number,
     Trace,
@@ -69,7 +70,7 @@ def take_step(options: argparse.Namespace, load: str | None) -> Trace:
             raise InputError(f"the model in {load} has {name} {size}, not {chosen[name]}: leave that option out")
     config = GPTConfig(**{"num_steps": 0, **sizes, **chosen})
     run = gpt.prepare_run(gpt.load_dataset(options.names), config, checkpoint)
-    tokens = run.tokenizer.encode(options.document)
+    tokens = run.tokenizer.encode(unicodedata.normalize("NFC", options.document))  # as the names were read
     optimizer = gpt.AdamOptimizer(run.state_dict, config)
     train_first(run, optimizer, config)
     return record(tokens, run.state_dict, optimizer, config.learning_rate, config, run.tokenizer)
@@ -225,8 +226,8 @@ def vectors(trace: Trace, pen: Pen) -> Section:
     inner = [label for label in trace.vectors() if "~" in label]
     if inner:
         made, giver = inner[-1].split("~")
-        text += (f" A name with ~ is of a vector on the way to another: {inner[-1]} is what {giver} gave inside the line "
-                 f"that makes {made}.")
+        text += (f" A name with ~ is of a vector on the way to another: {inner[-1]} is what {giver} gave inside the "
+                 f"line that makes {made}.")
     return Section("The vectors", text, lines[1:])
 
 
@@ -683,13 +684,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         ("--tolerance", "tolerance", float, "X", "what --compare takes for equal (default: 1e-09)"),
     ):
         parser.add_argument(flag, dest=field, type=kind, metavar=metavar, help=meaning)
-    parser.set_defaults(names=os.path.join(here, "names.txt"), depth=2, tolerance=1e-9)
+    parser.add_argument("--force", action="store_true", help="write over a file that holds something else")
+    parser.set_defaults(names=os.path.join(here, "names.txt"), depth=2, tolerance=1e-9, force=False)
 
     def refuse(message):
         raise InputError(f"{message} (--help lists the options)")
 
     parser.error = refuse
     return parser.parse_args(arguments)
+
+
+# How the files that are written begin: only such a one may be written over without --force.
+BEGINNINGS = {
+    "markdown": b"# One training step on ",
+    "json": rb'\{"format": "see-through-gpt trace 1"',
+    "html": b"<!doctype html>.*<title>X-ray of one training step</title>",
+}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -701,14 +711,14 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"tolerance is {options.tolerance}: it must be 0 or more")
     inputs = {os.path.realpath(given[name]): name for name in ("names", "load", "compare") if name in given}
     outputs: dict[str, str] = {}
-    for name in ("markdown", "json", "html"):
+    for name, beginning in BEGINNINGS.items():
         if name not in given:
             continue
         path = os.path.realpath(given[name])
         if path in inputs or path in outputs:
             raise InputError(f"--{name} {given[name]} is also the file of --{inputs.get(path) or outputs.get(path)}: "
                              "name another")
-        gpt.check_can_save(given[name])
+        check_can_replace(given[name], beginning, options.force)
         outputs[path] = name
 
 
@@ -747,22 +757,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a letter this terminal cannot show is no reason to stop
-    try:
-        run(parse_arguments(arguments))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        gpt.discard_output()
-    except OSError as error:  # a full disk behind our output, say
-        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

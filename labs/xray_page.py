@@ -26,7 +26,7 @@ class Slot:
     """Numbers that share a name up to the first bracket: a weight matrix, or what a variable held at all positions."""
 
     label: str
-    kind: str  # "matrix", "variable" (of the model), "inner" (inside a line or a helper) or "constant"
+    kind: str  # "matrix", "variable" (or a whole vector inside a line), "inner" (inside a line or helper), "constant"
     rows: list[list[Number]]  # a matrix: its rows; otherwise one for each position
     left_out: bool = False
 
@@ -45,7 +45,7 @@ def slots_of(trace: Trace) -> list[Slot]:
     for name, (_, columns) in trace.shapes.items():
         numbers = [trace.numbers[i] for i in trace.matrix(name)]
         found.append(Slot(name, "matrix", [numbers[i:i + columns] for i in range(0, len(numbers), columns)]))
-    variables = trace.variables()
+    variables = trace.variables().keys() | trace.vectors().keys()
     for label, numbers in trace.slots().items():
         rows = list(trace.by_position(numbers).values())
         found.append(Slot(label, "variable" if label in variables else "inner", rows))
@@ -86,6 +86,7 @@ def pack(trace: Trace) -> dict:
         "loss": place[trace.loss.index],
         "source": source_of(trace),
         "slots": [pack_slot(trace, slot, place, endings) for slot in slots],
+        "aliases": [[place[n.index], alias] for n in kept for alias in n.aliases],
         "endings": [list(names) for names in endings],
         "values": floats(number.value for number in kept),
         "gradients": floats(number.gradient for number in kept),
@@ -120,7 +121,7 @@ def pack_slot(trace: Trace, slot: Slot, place: dict[int, int], endings: dict[tup
         first = slot.numbers[0]
         packed.update(
             operation=first.operation, arguments=first.arguments, line=first.line, made_at=first.made_at,
-            model_line=first.model_moment.statement.line, callers=first.callers, dims=first.dims,
+            model_line=first.model_moment.statement.line, callers=first.callers,
         )
     packed["explanation"] = explain(trace, slot.numbers[0]) if slot.numbers else ""
     return packed
@@ -135,12 +136,8 @@ def source_of(trace: Trace) -> dict:
         functions.setdefault(function.name, function)
     packed = []
     for name, function in functions.items():
-        body = min(function.statements)
-        code_begins = body
-        if function.docstring:  # the first statement is the docstring
-            code_begins = function.statements[body].last_line + 1
-        head = [line for line in range(function.first_line, body)]
-        lines = head + list(range(code_begins, function.last_line + 1))
+        lines = [line for line in range(function.first_line, function.last_line + 1)
+                 if line not in function.docstring_lines]
         packed.append({
             "name": name,
             "says": first_sentence(function.docstring),

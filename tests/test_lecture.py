@@ -191,7 +191,7 @@ def test_what_the_run_states_is_so(lecture_text):
     assert f"the mean of that column: {loss.data:.4f} nats" in text
     samples = re.findall(r"^sample +\d+: (.*)$", lecture_text, re.MULTILINE)
     new = [sample for sample in samples if sample not in set(docs)]
-    assert f"Of the 4 samples {len(new)} are new, {4 - len(new)} stand in the data" in text
+    assert f"Of 4 samples {len(new)} are new, {4 - len(new)} stand in the data" in text
     read = [sample for sample in samples if sample in docs[:60]]
     assert f", of which this run has read {len(read)}" in text
 

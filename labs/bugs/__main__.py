@@ -20,6 +20,7 @@ import os
 import sys
 from typing import Sequence
 
+from engines.output import exit_code
 from labs.bugs import doctor, measure, mutants, planting, quiz, ranking, report, showing
 from labs.bugs.apart import LIMIT
 from labs.bugs.patient import ROOT
@@ -55,6 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     written = command("report", "write the whole library, with measured figures, as Markdown")
     written.add_argument("file", metavar="FILE", help="the file to write")
     written.add_argument("--steps", type=int, metavar="N", help="training steps (default: as many as it takes to see)")
+    written.add_argument("--force", action="store_true", help="write over a file that holds something else")
     add_names(written)
     command("table", "which check finds which bug")
     examined = command("diagnose", "examine a GPT of your own")
@@ -98,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.command == "quiz":
         quiz.play(options.questions, options.seed, options.names, options.steps)
     elif options.command == "report":
-        report.write_report(options.file, options.names, options.steps)
+        report.write_report(options.file, options.names, options.steps, options.force)
     elif options.command == "table":
         print("\n".join(showing.table_lines(ranking.load_measured()["bugs"])))
     elif options.command == "diagnose":
@@ -114,25 +116,8 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the lab. Returns the exit code: 0, 1 if the doctor found something, 2 for bad input, 130 after Ctrl-C."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed: then nobody wants to read it
-            setattr(sys, name, open(os.devnull, "w"))
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        return run(parse_arguments(arguments))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone: leave quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a full disk behind our output, say
-        print(f"error: {error}: let the output go elsewhere", file=sys.stderr)
-        return 2
-    return 0
+    found = []
+    return exit_code(lambda: found.append(run(parse_arguments(arguments)))) or sum(found)
 
 
 if __name__ == "__main__":

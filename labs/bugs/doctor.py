@@ -8,7 +8,7 @@ import shlex
 from difflib import SequenceMatcher
 from typing import Callable, Sequence
 
-from engines.train import write_whole
+from engines.output import write_whole
 from labs.bugs.apart import examine_apart
 from labs.bugs.checks import CHECKS, Result
 from labs.bugs.drawing import code, labelled, number, paragraph, share

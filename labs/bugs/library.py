@@ -350,8 +350,8 @@ BUGS = [
         name="no norm before attention",
         title="attention reads the residual stream and not its normalised copy",
         group="attention",
-        right="        normed = rmsnorm(x)  # [n_embd]\n        q",
-        wrong="        normed = x\n        q",
+        right="normed = rmsnorm(x)",
+        wrong="normed = x",
         why="In the first layer x has just been normalised, so almost nothing can be seen there. In deeper layers the "
             "stream has grown, and the scores grow with it.",
         find="Compare the logits of a model of two layers with a program you trust.",
@@ -391,13 +391,13 @@ BUGS = [
         name="own key not in the cache",
         title="a token cannot look at itself (but for the first)",
         group="attention",
-        right="for key in keys[layer]])  # [position + 1]\n"
+        right="for k in keys[layer]])  # [position + 1]\n"
               "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
-              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
-        wrong="for key in keys[layer][:-1] or keys[layer]])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))",
+        wrong="for k in keys[layer][:-1] or keys[layer]])  # [position + 1]\n"
               "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
-              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer][:-1] "
-              "or values[layer]])))",
+              "            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer][:-1] or "
+              "values[layer]])))",
         why="The scores are computed before the token's own key and value are appended, and the empty cache at "
             "position 0 is treated as a special case.",
         find="At the second position a head must have two weights.",
@@ -406,12 +406,12 @@ BUGS = [
         name="mask reversed",
         title="a token sees itself and nothing before it",
         group="attention",
-        right="for key in keys[layer]])  # [position + 1]\n"
+        right="for k in keys[layer]])  # [position + 1]\n"
               "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
-              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
-        wrong="for key in keys[layer][position:]])  # [position + 1]\n"
+              "            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))",
+        wrong="for k in keys[layer][position:]])  # [position + 1]\n"
               "            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n"
-              "            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in "
+              "            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in "
               "values[layer][position:]])))",
         why="A mask has two triangles, and the wrong one was taken. With a cache there is nothing after the token, "
             "so what remains is the token itself: the model knows one letter and its place.",
@@ -421,10 +421,10 @@ BUGS = [
         name="softmax over the wrong axis",
         title="the scores are normalised over the heads and not over the positions",
         group="attention",
-        right="            attn_weights = softmax([score / head_dim**0.5 for score in scores])  # [position + 1]\n",
+        right="            attn_weights = softmax([score / head_dim**0.5 for score in scores])",
         wrong="            parts = [slice(i, i + head_dim) for i in range(0, config.n_embd, head_dim)]\n"
-              "            attn_weights = [softmax([dot(q[p], key[p]) / head_dim**0.5 for p in parts])[head]\n"
-              "                            for key in keys[layer]]\n",
+              "            attn_weights = [softmax([dot(q[p], k[p]) / head_dim**0.5 for p in parts])[head]\n"
+              "                            for k in keys[layer]]",
         why="With arrays it is one digit, axis=0 for axis=-1. The weights of a position then sum to 1 over the "
             "heads, and those of a head sum to anything.",
         find="At the first position a head has one weight, and it must be 1.",

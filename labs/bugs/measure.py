@@ -12,7 +12,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from typing import Iterable, Iterator
 
-from engines.train import write_whole
+from engines.output import write_whole
 from labs.bugs import checks
 from labs.bugs.checks import CHECKS, Case, Result, make_check
 from labs.bugs.library import BUGS

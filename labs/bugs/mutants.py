@@ -20,24 +20,24 @@ from labs.bugs.patient import ROOT, adapter_text, healthy_text
 # The parts that compute. (The rest reads, prints and parses; the tests of the scripts are there for it.)
 PARTS = {"Tokenizer", "Value", "linear", "dot", "add", "logsumexp", "softmax", "rmsnorm", "initialize_parameters",
          "gpt_forward", "compute_loss", "AdamOptimizer", "train_step", "train", "generate_text"}
-# What only shows progress on a terminal, or only changes speed, is left alone.
-ASIDE = ("print_step", "stdout", "gc.")
+# What only shows progress on a terminal is left alone, and what only undoes a step that Ctrl-C broke off.
+ASIDE = ("print_step", "on_terminal", "snapshot", "restore")
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
             ast.Mod: ast.Sub, ast.FloorDiv: ast.Mult, ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq,
             ast.Is: ast.IsNot}
-ALIKE = [{"q", "k", "v"}, {"keys", "values"}, {"x", "normed"}, {"m", "v"}, {"m_hat", "v_hat"}, {"beta1", "beta2"},
-         {"bias1", "bias2"}, {"new1", "new2"}, {"token_embedding", "position_embedding"}, {"attn_out", "attn_proj"}]
+ALIKE = [{"q", "k", "v"}, {"keys", "values"}, {"x", "normed"}, {"m", "v"}, {"beta1", "beta2"}, {"bias1", "bias2"},
+         {"new1", "new2"}, {"x_data", "row_data"}, {"scores", "attn_weights"}, {"attn_out", "hidden"}]
 COMMUTES = "a sum, a product or a minimum of two is the same the other way round"
 # Mutants that compute the same as the healthy program: the text they put there, and why no check can tell them apart.
 EQUIVALENT = {
     "if True: for child, local_grad in zip(node.children, node.local_grads): child.grad += local_grad * grad":
         "a gradient of 0 passes nothing on: it only takes time",
     "return (self / -1.0)": "dividing by -1 is multiplying by -1",
-    "zip(position_embedding, token_embedding)": COMMUTES,
-    "dot(key, q_head)": COMMUTES,
-    "dot(column, attn_weights)": COMMUTES,
-    "zip(attn_proj, x)": COMMUTES,
-    "zip(mlp_out, x)": COMMUTES,
+    "sumprod(x_data, row_data)": COMMUTES,
+    "zip(b, a)": COMMUTES,
+    "add(state_dict['wpe'][position], state_dict['wte'][token_id])": COMMUTES,
+    "state_dict[f'layer{layer}.attn_wo']), x)": COMMUTES,
+    "state_dict[f'layer{layer}.mlp_fc2']), x)": COMMUTES,
     "min(len(tokens) - 1, config.block_size)": COMMUTES,
     "if False: raise InputError('the probabilities are not finite": "random.choices refuses them too, in its own words",
 }
@@ -85,7 +85,8 @@ def changes(part: ast.AST) -> Iterator[tuple[ast.AST, str]]:
             skipped |= set(ast.walk(child)) if child else set()
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             skipped |= {node, node.value}
-        aside = isinstance(node, (ast.Expr, ast.If, ast.Assign)) and any(name in ast.unparse(node) for name in ASIDE)
+        small = isinstance(node, (ast.Expr, ast.If, ast.Assign))
+        aside = getattr(node, "name", "") in ASIDE or small and any(name in ast.unparse(node) for name in ASIDE)
         if aside or isinstance(node, (ast.Raise, ast.JoinedStr)):
             skipped |= set(ast.walk(node))
     for node in ast.walk(part):

@@ -16,12 +16,8 @@ import types
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-# Names that tell a copy of one script from a copy of the other. All functions of the minimal one are in the other too,
-# so a copy with no names but the shared ones is taken for it: it stands first.
-OWN_NAMES = {
-    "minimal": {"OPTIONS"},
-    "refactored": {"GPTConfig", "Tokenizer", "AdamOptimizer", "train_step", "prepare_run", "encode_prompt"},
-}
+# Names that only the refactored script has, and names that the minimal one has too (all of its names are in the other).
+REFACTORED_NAMES = {"GPTConfig", "Tokenizer", "AdamOptimizer", "train_step", "prepare_run", "encode_prompt"}
 SHARED_NAMES = {"dot", "add", "linear", "logsumexp", "softmax", "rmsnorm", "initialize_parameters", "gpt_forward",
                 "compute_loss"}
 _numbers = itertools.count()
@@ -146,13 +142,13 @@ def of_refactored(text: str) -> Program:
 
 
 def guess_adapter(tree: ast.Module) -> str:
-    """Which script this is a copy of, by the names it defines: minimal, refactored, or "" if neither."""
+    """Which script this is a copy of, by the names it defines: refactored, minimal, or "" if neither."""
     body = [*tree.body, *(node for part in tree.body if isinstance(part, ast.ClassDef) for node in part.body)]
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-    counts = {kind: len(names & own) for kind, own in OWN_NAMES.items()}
-    best = max(counts, key=counts.get)
     # A class called Value is common; one with a tape, or beside a gpt_forward, is that of the scripts.
     of_the_scripts = "tape" in names or "gpt_forward" in names or "Value" not in names
-    return best if of_the_scripts and counts[best] + len(names & SHARED_NAMES) >= 2 else ""
+    if not of_the_scripts or len(names & (REFACTORED_NAMES | SHARED_NAMES)) < 2:
+        return ""
+    return "refactored" if names & REFACTORED_NAMES else "minimal"

@@ -5,14 +5,16 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from engines.train import write_whole
+from engines.output import check_can_replace, write_whole
 from labs.bugs.drawing import PLAIN, chart, number
 from labs.bugs.library import BUGS, GROUPS, Bug
 from labs.bugs.planting import patch_of
 from labs.bugs.ranking import load_measured
 from labs.bugs.showing import table_lines
 from labs.bugs.training import Course, arguments_of, both_courses, figure_that_is_off, last_mean, verdict
-from script_gpt_refactored import InputError, check_can_save
+from script_gpt_refactored import InputError
+
+TITLE = "# The bug library"  # how a page begins, and what tells it from other files
 
 
 def measure(bug: Bug, names: str, steps: int | None) -> tuple[Course, Course, object]:
@@ -20,11 +22,14 @@ def measure(bug: Bug, names: str, steps: int | None) -> tuple[Course, Course, ob
     return (*both_courses(bug, arguments_of(bug, steps, 42, names)), figure_that_is_off(bug))
 
 
-def write_report(path: str, names: str, steps: int | None) -> None:
-    """Trains every ill program and writes the page, whole or not at all. Raises InputError if it cannot be written."""
-    check_can_save(path)
+def write_report(path: str, names: str, steps: int | None, force: bool = False) -> None:
+    """Trains every ill program and writes the page, whole or not at all.
+
+    Raises InputError if it cannot be written, or if there is a file of another kind (but with force).
+    """
     if os.path.realpath(path) == os.path.realpath(names):
         raise InputError(f"{path} holds the names: choose another file for the report")
+    check_can_replace(path, TITLE.encode() + b"\r?\n", force)
     sections = {}
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         measured = pool.map(measure, BUGS, [names] * len(BUGS), [steps] * len(BUGS))
@@ -36,7 +41,7 @@ def write_report(path: str, names: str, steps: int | None) -> None:
 
 def page(sections: dict[str, list[str]]) -> list[str]:
     """The lines of the page."""
-    lines = ["# The bug library", "",
+    lines = [TITLE, "",
              f"{len(BUGS)} mistakes in a GPT, each planted in script_gpt_refactored.py and trained beside the healthy "
              "program. Losses are in nats a token. Every figure was measured when this page was written, by "
              "`python -m labs.bugs report`.", "", "## Bugs and checks", "", "```text",

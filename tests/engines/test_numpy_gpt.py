@@ -125,6 +125,17 @@ def test_cross_entropy_alone_against_central_differences():
     assert part.forward(z + 1e4, batch) == pytest.approx(part.forward(z, batch))  # nothing overflows
 
 
+def test_rows_far_apart_do_not_disturb_one_another():
+    """The largest number is taken out of each row: one for all rows would leave nothing of the lower ones."""
+    z = np.array([[0.0, 1.0, 2.0], [1000.0, 1001.0, 1002.0]])
+    expected = np.exp([0.0, 1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
+    assert gap(numpy_gpt.softmax(z), [expected, expected]) < 1e-12
+    part = numpy_gpt.CrossEntropy()
+    part.forward(z, numpy_gpt.make_batch([[0, 2, 0]], 8))
+    assert gap(part.losses, -np.log(expected[[2, 0]])) < 1e-12
+    assert gap(part.probabilities, [expected, expected]) < 1e-12
+
+
 def test_every_activation_has_a_name_and_is_what_the_scalar_program_computed():
     config = gpt.GPTConfig(n_layer=2)
     docs, state_dict = scalar.documents(1, 1), scalar.weights(config)

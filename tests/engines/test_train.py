@@ -1,7 +1,9 @@
 """The trainer: with its defaults the program of the scripts, on every engine; and a run that is cut off goes on."""
 import argparse
+import contextlib
 import csv
 import importlib.util
+import io
 import json
 import math
 import os
@@ -10,6 +12,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import types
+import unicodedata
 
 import helpers
 import pytest
@@ -30,24 +35,42 @@ def command(*options):
     return [sys.executable, "-m", "engines.train", *map(str, options)]
 
 
-def run(*options):
+def process(*options):
     return subprocess.run(command(*options), capture_output=True, encoding="utf-8", timeout=120, cwd=helpers.ROOT,
                           env=ENVIRONMENT)
+
+
+def run(*options):
+    """The same in this process, which is quicker."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        code = train.main(list(map(str, options)))
+    return types.SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=errors.getvalue())
+
+
+def refused(*options):
+    """Runs what must be refused before anything is printed: exit code 2 and one line, which is returned."""
+    return assert_refused(run(*options))
+
+
+def assert_refused(done):
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done
+    return done.stderr
 
 
 @each_engine
 def test_with_its_defaults_it_prints_what_the_scripts_print(engine, few_names):
     options = [few_names, "--steps", 12, "--samples", 4, "--seed", 7, "--temperature", 0.8]
-    process = run(*options, "--engine", engine)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout == helpers.run("script_gpt_refactored", *options).stdout
+    done = process(*options, "--engine", engine)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == helpers.run("script_gpt_refactored", *options).stdout
 
 
+@pytest.mark.skipif(not INSTALLED["numpy"], reason="the numpy group is not installed")
 def test_the_default_run_on_numpy_prints_the_same_losses_and_names_as_the_scalar_program(default_run):
-    pytest.importorskip("numpy", reason="the numpy group is not installed")
-    process = run("--engine", "numpy")
     expected = helpers.without_lecture("\n".join(default_run) + "\n")
-    assert process.stdout == expected and expected.count("| loss ") == 1000
+    assert run("--engine", "numpy").stdout == expected and expected.count("| loss ") == 1000
 
 
 @pytest.mark.parametrize("engine", ENGINES[1:])
@@ -57,8 +80,8 @@ def test_every_engine_trains_alike_with_every_option(engine, few_names):
                "--schedule", "cosine", "--warmup", 3, "--weight-decay", 0.1, "--clip", 0.5, "--validation", 0.3,
                "--samples", 0]
     outputs = [run(*options, "--engine", name) for name in ("scalar", engine)]
-    expected, found = ([float(word.strip(",")) for word in process.stdout.split() if "." in word]
-                       for process in outputs)
+    expected, found = ([float(word.strip(",")) for word in done.stdout.split() if "." in word]
+                       for done in outputs)
     assert len(expected) == 8 + 2 * 8 and found == pytest.approx(expected, abs=2e-4)
 
 
@@ -72,35 +95,40 @@ def test_the_learning_rate_rises_and_falls(schedule, expected):
     assert [train.learning_rate(options, step) for step in range(6)] == pytest.approx(expected)
 
 
-STEPS = {"scalar": 60, "numpy": 2000, "torch": 150, "mlx": 150}
+KILLED = """
+import os, signal, sys
+from engines import train
+step = train.Report.step
+def step_and_die(self, number, *more):
+    step(self, number, *more)
+    if number == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+train.Report.step = step_and_die
+train.main(sys.argv[2:])
+"""
 
 
-def killed_at(options, line):
-    """Starts the trainer, waits for a line that begins like this, and kills it with SIGKILL."""
-    with subprocess.Popen(command(*options), stdout=subprocess.PIPE, cwd=helpers.ROOT, encoding="utf-8",
-                          env=ENVIRONMENT) as process:
-        for found in process.stdout:
-            if found.startswith(line):
-                break
-        process.send_signal(signal.SIGKILL)
+def killed_at(step, *options):
+    """The trainer in a process of its own, killed with SIGKILL right after this step."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(step), *map(str, options)], capture_output=True,
+                          encoding="utf-8", timeout=120, cwd=helpers.ROOT, env=ENVIRONMENT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @each_engine
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(engine, few_names, tmp_path):
-    steps = STEPS[engine]
-    options = [few_names, "--engine", engine, "--steps", steps, "--samples", 3, "--batch", 2, "--validation", 0.25,
-               "--clip", 1, "--weight-decay", 0.01, "--save-every", 7]
+    options = [few_names, "--engine", engine, "--steps", 30, "--samples", 3, "--batch", 2, "--validation", 0.25,
+               "--clip", 1, "--weight-decay", 0.01, "--save-every", 7, "--n-embd", 8]
     whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
     assert run(*options, "--save", whole).returncode == 0
 
     def step():
         return json.loads(cut.read_text())["training"]["step"]
 
-    killed_at([*options, "--save", cut], f"step {steps // 5:4d} /")
-    first = step()
-    killed_at(["--resume", cut], f"step {steps // 2:4d} /")
-    assert 0 < first < step() < steps, "each time it was cut off in the middle"
-    assert first % 7 == step() % 7 == 0 and not list(tmp_path.glob("*.csv"))
+    killed_at(10, *options, "--save", cut)
+    assert step() == 7
+    killed_at(19, "--resume", cut)
+    assert step() == 14
     assert run("--resume", cut).returncode == 0
     one, other = json.loads(whole.read_text()), json.loads(cut.read_text())
     for checkpoint in (one, other):
@@ -113,30 +141,36 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(engine, few_names, tmp_p
 @each_engine
 def test_a_model_trained_here_is_opened_by_the_scripts_and_the_other_way(engine, few_names, tmp_path):
     saved = tmp_path / "model.json"
-    process = run(few_names, "--engine", engine, "--steps", 5, "--save", saved, "--samples", 3)
+    done = run(few_names, "--engine", engine, "--steps", 5, "--save", saved, "--samples", 3)
     again = helpers.run("script_gpt", few_names, "--load", saved, "--steps", 0, "--samples", 3)
-    assert again.returncode == 0 and again.stdout.split("---")[2] == process.stdout.split("---")[2]
+    assert again.returncode == 0 and again.stdout.split("---")[2] == done.stdout.split("---")[2]
     helpers.run("script_gpt", few_names, "--load", saved, "--steps", 5, "--save", saved)
-    process = run(few_names, "--engine", engine, "--load", saved, "--steps", 3, "--save", saved)
-    assert process.returncode == 0 and json.loads(saved.read_text())["step"] == 13
+    done = run(few_names, "--engine", engine, "--load", saved, "--steps", 3, "--save", saved)
+    assert done.returncode == 0 and json.loads(saved.read_text())["step"] == 13
 
 
 def test_running_text_is_read_in_blocks(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("to be, or not to be:\nthat is the question.\n" * 40, encoding="utf-8")
     options = ["--engine", "scalar", "--blocks", "--block-size", 8, "--batch", 2, "--steps", 5, "--validation", 0.1]
-    process = run(text, *options, "--samples", 2, "--sample-every", 5)
-    lines = process.stdout.splitlines()
-    assert process.returncode == 0 and lines[0] == "num docs: 1"
+    done = run(text, *options, "--samples", 2, "--sample-every", 5)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and lines[0] == "num docs: 1"
     assert sum("validation loss" in line and "perplexity" in line for line in lines) == 5
     assert sum(line.startswith("sample: ") for line in lines) == 1
+
+
+def loaded(options):
+    """The data of these options."""
+    text, _ = train.read_data(options.data)
+    return train.load_data(options, text, train.configure(options, None))[0]
 
 
 def test_the_blocks_of_a_step_are_the_same_whenever_it_is_asked(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("abcdefgh" * 50, encoding="utf-8")
     options = train.parse_arguments([str(text), "--blocks", "--block-size", "5", "--validation", "0.2"])
-    data = train.load_data(options, random.Random(1), None)
+    data = loaded(options)
     assert data.documents(7, 3) == data.documents(7, 3) != data.documents(8, 3)
     for document in data.documents(7, 20) + data.validation:
         assert len(document) == 6 and document[0] == data.tokenizer.bos
@@ -155,10 +189,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(e
     del wild["training"]
     (tmp_path / "wild.json").write_text(json.dumps(wild))
     before = saved.read_bytes()
-    process = run(few_names, "--engine", engine, "--load", tmp_path / "wild.json", "--save", saved, "--steps", 5)
-    assert process.returncode == 2 and saved.read_bytes() == before
-    assert re.search(r"at step [12] the loss became (nan|-?inf): lower --learning-rate", process.stderr)
-    assert process.stderr.count("\n") == 1, process.stderr
+    done = run(few_names, "--engine", engine, "--load", tmp_path / "wild.json", "--save", saved, "--steps", 5)
+    assert done.returncode == 2 and saved.read_bytes() == before
+    assert re.search(r"at step [12] the loss became (nan|-?inf): lower --learning-rate", done.stderr)
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_the_figures_as_csv(few_names, tmp_path):
@@ -175,8 +209,8 @@ def test_the_figures_as_csv(few_names, tmp_path):
 def test_the_loss_curve_is_a_picture(few_names, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     path = tmp_path / "loss.png"
-    process = run(few_names, "--engine", "scalar", "--steps", 10, "--validation", 0.2, "--curve", path)
-    assert process.returncode == 0 and path.read_bytes().startswith(b"\x89PNG")
+    done = run(few_names, "--engine", "scalar", "--steps", 10, "--validation", 0.2, "--curve", path)
+    assert done.returncode == 0 and path.read_bytes().startswith(b"\x89PNG")
 
 
 BAD = [
@@ -191,7 +225,16 @@ BAD = [
     (["--n-embd", "6"], "multiple of n_head"),
     (["--prompt", "Å"], "not in the vocabulary"),
     (["--save-every", "5"], "say where"),
-    (["--save", "."], "cannot save"),
+    (["--save", "."], "cannot write to"),
+    (["--save", "nowhere/model.json"], "choose another place"),
+    (["--threads", "1000000"], "from 0 to 1,024"),
+    (["--batch", "100000000000"], "from 1 to 1,000,000,000"),
+    (["--batch", "999999999"], "GiB"),
+    (["--accumulate", "999999999"], "GiB"),
+    (["--n-embd", "100000000"], "GiB"),
+    (["--n-embd", "2000", "--n-layer", "2", "--save", "m.json"], "could not be read again"),
+    (["--blocks", "--block-size", "10000000"], "GiB"),
+    (["/dev/zero"], "not an ordinary file"),
     (["--curve", "loss.txt"], ".png"),
     (["--blocks", "--block-size", "9999"], "smaller --block-size"),
     (["--resume", "nowhere.json"], "cannot read"),
@@ -204,15 +247,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("options, complaint", BAD)
-def test_bad_input_gets_one_line_and_writes_nothing(options, complaint, few_names, tmp_path, monkeypatch, capsys):
+def test_bad_input_gets_one_line_and_writes_nothing(options, complaint, few_names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(os.listdir(tmp_path))
-    arguments = options if "resume" in options[0] or options[0] == "nowhere.txt" else [str(few_names), *options]
+    arguments = options if "resume" in options[0] or options[0][0] != "-" else [str(few_names), *options]
     if "--engine" not in arguments and "resume" not in arguments[0]:
         arguments = [*arguments, "--engine", "scalar"]
-    assert train.main(arguments) == 2
-    output, errors = capsys.readouterr()
-    assert output == "" and errors.count("\n") == 1 and errors.startswith("error: ") and complaint in errors
+    assert complaint in refused(*arguments)
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -225,15 +266,27 @@ def test_a_run_is_not_resumed_on_other_data(few_names, tmp_path, capsys):
     assert "has changed since this run began" in capsys.readouterr().err
 
 
-def test_data_that_goes_away_during_a_run_loses_nothing(few_names, tmp_path):
+@pytest.fixture
+def after_step(monkeypatch):
+    """Sets what is to happen right after a step has been reported, in this process."""
+    report = train.Report.step
+
+    def when(step, act):
+        def reporting(self, number, *more):
+            report(self, number, *more)
+            if number == step:
+                act()
+
+        monkeypatch.setattr(train.Report, "step", reporting)
+
+    return when
+
+
+def test_data_that_goes_away_during_a_run_loses_nothing(few_names, tmp_path, after_step):
     saved = tmp_path / "model.json"
-    options = command(few_names, "--engine", "scalar", "--steps", 60, "--samples", 1, "--save", saved)
-    with subprocess.Popen(options, stdout=subprocess.PIPE, cwd=helpers.ROOT, encoding="utf-8",
-                          env=ENVIRONMENT) as process:
-        for line in process.stdout:
-            if line.startswith("step    2 /"):
-                os.remove(few_names)
-    assert process.returncode == 0 and json.loads(saved.read_text())["training"]["step"] == 60
+    after_step(2, lambda: os.remove(few_names))
+    done = run(few_names, "--engine", "scalar", "--steps", 6, "--samples", 1, "--save", saved)
+    assert done.returncode == 0 and json.loads(saved.read_text())["training"]["step"] == 6
 
 
 def test_a_model_without_a_run_cannot_be_resumed(few_names, tmp_path, capsys):
@@ -302,9 +355,9 @@ def test_what_the_optimizer_remembers_survives_a_checkpoint_bit_for_bit(engine, 
 
 @each_engine
 def test_the_validation_loss_is_the_mean_over_all_tokens_held_out(engine):
-    config = train.GPTConfig(n_embd=8, n_head=2)
+    config = train.GPTConfig(n_embd=4, n_head=1)
     model, weights = trainer(engine, config)
-    held_out = scalar.documents(5, 150)
+    held_out = scalar.documents(5, 70)  # more than are computed at once
     data = train.Data(train.Tokenizer(scalar.VOCABULARY), [], held_out, False, 1, config.block_size)
     _, expected, _ = scalar.answer(config, weights, held_out)
     assert train.validation_loss(model, data) == pytest.approx(expected, rel=1e-5 if engine == "mlx" else 1e-10)
@@ -332,7 +385,7 @@ def test_blocks_begin_anywhere_in_the_text(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("abcdefghij", encoding="utf-8")
     options = train.parse_arguments([str(text), "--blocks", "--block-size", "4"])
-    data = train.load_data(options, random.Random(1), None)
+    data = loaded(options)
     starts = {document[1] for step in range(100) for document in data.documents(step, 2)}
     assert starts == set(range(7))
 
@@ -380,28 +433,194 @@ def kept(tmp_path_factory):
     return json.loads((folder / "m.json").read_text())
 
 
-UNSOUND = [("step", -1), ("step", 4), ("step", True), ("step", "3"), ("losses", []), ("losses", [1.0, 2.0, None]),
-           ("validation", [None]), ("options", {}), ("options", None), ("data", "0"), ("optimizer", {}),
-           ("optimizer", {"t": 3, "m": [1.0], "v": [1.0]}), ("optimizer", None)]
+def with_training(kept, tmp_path, **changed):
+    """The path of that checkpoint, something in its run changed."""
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps({**kept, "training": {**kept["training"], **changed}}))
+    return path
+
+
+UNSOUND = [("step", 4), ("step", "3"), ("losses", [1.0, 2.0, None]), ("losses", [1.0, 2.0, math.nan]), ("losses", {}),
+           ("validation", [None]), ("validation", {}), ("validation", [[1, 2.0, 3.0]]), ("validation", [[1, math.inf]]),
+           ("data", "0"), ("optimizer", {"t": 3, "m": [1.0], "v": [1.0]})]
 
 
 @pytest.mark.parametrize("key, value", UNSOUND)
-def test_a_run_that_is_not_whole_is_not_resumed(key, value, kept, tmp_path, capsys):
-    broken = {**kept, "training": {**kept["training"], key: value}}
-    path = tmp_path / "broken.json"
-    path.write_text(json.dumps(broken))
+def test_a_run_that_is_not_whole_is_not_resumed(key, value, kept, tmp_path):
+    path = with_training(kept, tmp_path, **{key: value})
     before = path.read_bytes()
-    assert train.main(["--resume", str(path)]) == 2
-    output, errors = capsys.readouterr()
-    assert output == "" and errors.startswith("error: ") and errors.count("\n") == 1 and path.read_bytes() == before
+    refused("--resume", path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name, value", [("t", 2), ("m", "none")])
+def test_an_optimizer_of_another_run_is_not_resumed(name, value, kept, tmp_path):
+    refused("--resume", with_training(kept, tmp_path, optimizer={**kept["training"]["optimizer"], name: value}))
 
 
 @pytest.mark.parametrize("name, value", [("engine", "abacus"), ("schedule", "x"), ("batch", 0), ("batch", "1"),
-                                         ("accumulate", -1), ("steps", None), ("dtype", "x"), ("clip", "nan")])
-def test_options_that_cannot_be_are_not_resumed(name, value, kept, tmp_path, capsys):
-    options = {**kept["training"]["options"], name: value}
-    path = tmp_path / "broken.json"
-    path.write_text(json.dumps({**kept, "training": {**kept["training"], "options": options}}))
-    assert train.main(["--resume", str(path)]) == 2
-    output, errors = capsys.readouterr()
-    assert output == "" and errors.startswith("error: ") and errors.count("\n") == 1
+                                         ("dtype", "x"), ("clip", "nan"), ("threads", 10**9), ("n_embd", 8)])
+def test_options_that_cannot_be_are_not_resumed(name, value, kept, tmp_path):
+    refused("--resume", with_training(kept, tmp_path, options={**kept["training"]["options"], name: value}))
+
+
+@pytest.mark.parametrize("value", [None, -1, "x", [], {}, math.inf, math.nan, True, 1e300, "\0", [[1]]])
+def test_whatever_stands_in_a_checkpoint_it_is_resumed_or_refused_in_one_line(value, kept, tmp_path):
+    training = kept["training"]
+    refusals = 0
+    for part in (training, training["options"], training["optimizer"]):
+        for name in part:
+            if part is training:
+                changed = {name: value}
+            else:
+                whole = "options" if part is training["options"] else "optimizer"
+                changed = {whole: {**part, name: value}}
+            path = with_training(kept, tmp_path, **changed)
+            before = path.read_bytes()
+            done = run("--resume", path)
+            if done.returncode:  # a seed of -1, for example, is sound
+                assert_refused(done)
+                assert path.read_bytes() == before
+                refusals += 1
+    assert refusals >= 20
+
+
+def test_a_resumed_run_writes_only_what_this_command_line_names(few_names, tmp_path, after_step):
+    saved, table, other = (tmp_path / name for name in ("m.json", "loss.csv", "other.csv"))
+    after_step(2, lambda: signal.raise_signal(signal.SIGINT))
+    run(few_names, "--engine", "scalar", "--steps", 4, "--samples", 0, "--save", saved, "--csv", table)
+    assert json.loads(saved.read_text())["training"]["step"] == 2
+    table.write_text("mine")
+    assert run("--resume", saved, "--csv", other).returncode == 0
+    assert table.read_text() == "mine" and other.read_text().count("\n") == 5
+    assert json.loads(saved.read_text())["training"]["step"] == 4
+
+
+@pytest.mark.parametrize("option", ["--save", "--csv"])
+def test_a_file_of_another_kind_is_only_replaced_with_force(option, few_names, tmp_path):
+    path, options = tmp_path / "README.md", [few_names, "--engine", "scalar", "--steps", 1, "--samples", 0]
+    path.write_text("# Mine\n")
+    assert "--force" in refused(*options, option, path)
+    assert path.read_text() == "# Mine\n"
+    for more in (["--force"], []):  # the second time it is such a file already
+        assert run(*options, option, path, *more).returncode == 0
+        assert path.read_text() != "# Mine\n"
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_picture_is_replaced_by_a_picture_and_nothing_else_is(ending, few_names, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / f"loss.{ending}"
+    options = [few_names, "--engine", "scalar", "--steps", 2, "--samples", 0, "--curve", path]
+    assert [run(*options).returncode for _ in range(2)] == [0, 0]
+    path.write_text('<?xml version="1.0"?><notes>mine</notes>')
+    assert "--force" in refused(*options) and "mine" in path.read_text()
+
+
+def test_a_signal_is_noted_only_where_the_main_thread_can_be_interrupted():
+    handler = signal.getsignal(signal.SIGINT)
+    with train.noted_interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+        with train.noted_interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            assert interrupts == [] and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_ctrl_c_ends_the_run_after_the_step_and_works_as_before_afterwards(few_names, tmp_path, after_step):
+    saved, handler = tmp_path / "m.json", signal.getsignal(signal.SIGINT)
+    after_step(3, lambda: signal.raise_signal(signal.SIGINT))
+    done = run(few_names, "--engine", "scalar", "--steps", 9, "--samples", 1, "--save", saved)
+    assert done.returncode == 0 and "sample  1: " in done.stdout and "step    4" not in done.stdout
+    assert json.loads(saved.read_text())["training"]["step"] == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_it_runs_in_a_thread(few_names):
+    done, options = [], [str(few_names), "--engine", "scalar", "--steps", "2", "--samples", "1"]
+    thread = threading.Thread(target=lambda: done.append(run(*options)))
+    thread.start()
+    thread.join()
+    assert done[0].returncode == 0 and done[0].stdout == run(*options).stdout
+
+
+@each_engine
+def test_a_temperature_of_0_takes_the_likeliest_token(engine):
+    config = train.GPTConfig(n_embd=8, n_head=2, temperature=0)
+    model, weights = trainer(engine, config)
+    tokenizer = train.Tokenizer(scalar.VOCABULARY)
+    values = {name: [[train.Value(x) for x in row] for row in rows] for name, rows in weights.items()}
+    for letter in "aghmz":
+        tokens, keys, cached = tokenizer.encode(letter)[:-1], {}, {}
+        for position in range(config.block_size):
+            logits = train.gpt.gpt_forward(tokens[position], position, keys, cached, values, config)
+            if position:
+                tokens.append(max(range(len(logits)), key=lambda token: logits[token].data))
+                if tokens[-1] == tokenizer.bos:
+                    break
+        found = {model.generate(tokenizer.encode(letter)[:-1], tokenizer, 0.0, random.Random(seed))
+                 for seed in range(3)}
+        assert found == {tokenizer.decode(tokens)}
+    train.Value.tape.clear()
+
+
+def test_letters_are_composed_wherever_they_are_read(tmp_path):
+    data = tmp_path / "names.txt"
+    data.write_text(unicodedata.normalize("NFD", "zoé\nélia\nrené\n"), encoding="utf-8")
+    options = ["--engine", "scalar", "--steps", 2, "--samples", 2]
+    for more in ([], ["--blocks", "--block-size", 4]):
+        samples = {run(data, *options, *more, "--prompt", prompt).stdout for prompt in ("é", "e\u0301")}
+        assert len(samples) == 1 and "é" in samples.pop().split("---")[2]
+
+
+def test_what_could_act_on_a_terminal_is_escaped_and_running_text_keeps_its_lines(tmp_path):
+    data = tmp_path / "text.txt"
+    data.write_text("\x1b[2J\n" * 40, encoding="utf-8")
+    options = [data, "--engine", "scalar", "--steps", 5, "--samples", 3, "--temperature", 9, "--sample-every", 1]
+    names, blocks = run(*options), run(*options, "--blocks", "--block-size", 9)
+    for done in (names, blocks):
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "\\x1b" in done.stdout
+    assert any(line.startswith("    ") for line in blocks.stdout.splitlines()) and "\\n" not in blocks.stdout
+
+
+@pytest.mark.parametrize("stream", ["closed", "none", "bare"])
+def test_it_runs_with_any_standard_output(stream, few_names, tmp_path, monkeypatch):
+    saved = tmp_path / "m.json"
+
+    class Bare:  # no fileno, no isatty, no reconfigure
+        text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+    bare, closed = Bare(), io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", {"closed": closed, "none": None, "bare": bare}[stream])
+    code = train.main([str(few_names), "--engine", "scalar", "--steps", "2", "--samples", "1", "--save", str(saved)])
+    assert code == 0 and saved.exists() and (stream != "bare" or "sample  1: " in bare.text)
+
+
+@pytest.mark.parametrize("error, refusal", [(MemoryError(), True), (RuntimeError("CUDA out of memory"), True),
+                                            (RuntimeError("[malloc] Unable to allocate 9 bytes."), True),
+                                            (RuntimeError("another"), False)])
+def test_a_full_memory_is_one_line(error, refusal, few_names, monkeypatch, capsys):
+    def step(*arguments):
+        raise error
+
+    monkeypatch.setattr(train.ScalarTrainer, "step", step)
+    arguments = [str(few_names), "--engine", "scalar", "--steps", "1"]
+    if refusal:
+        assert train.main(arguments) == 2 and "the memory is full" in capsys.readouterr().err
+    else:
+        with pytest.raises(RuntimeError, match="another"):
+            train.main(arguments)

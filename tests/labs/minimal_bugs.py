@@ -1,5 +1,5 @@
-"""Bugs of the library planted in script_gpt.py where its lines are others: name -> (right text, wrong text). Those whose
-text is the same in both scripts are not repeated here."""
+"""Bugs of the library planted in script_gpt.py where its lines are others: name -> (right text, wrong text). Those
+whose text is the same in both scripts are not repeated here."""
 import helpers
 
 VOCABULARY = 'sorted(set("".join(docs)))'

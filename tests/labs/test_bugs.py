@@ -252,12 +252,11 @@ def share_ranked_first(texts, path, adapter):
 def test_the_bugs_planted_in_script_gpt_are_recognised():
     patches = {bug.name: minimal_bugs.PATCHES.get(bug.name, (bug.right, bug.wrong)) for bug in library.BUGS}
     texts = planted("script_gpt", patches)
-    assert set(minimal_bugs.PATCHES) <= set(texts) and len(texts) >= 76
+    assert list(texts) == list(BY_NAME)
     some = {name: texts[name] for name in few(texts, 2)}
     path = os.path.join(helpers.ROOT, "script_gpt.py")
     first, missed = share_ranked_first(some, path, patient.adapter_text("minimal"))
-    # The counter of Adam's steps stands in train there, and in the optimizer of the program that was measured.
-    assert missed in ([], ["the step never counted"])
+    assert missed == []
     assert not ALL or f"names {first} of {len(some)} first" in README
 
 
@@ -318,15 +317,15 @@ def test_the_doctor_finds_nothing_wrong_with_a_healthy_script(capsys, tmp_path, 
 
 def test_the_doctor_names_the_first_number_both_values_the_bug_and_the_place(capsys, tmp_path):
     ill = tmp_path / "mine.py"
-    right = "dot(q[head], key[head]) / head_dim**0.5"
-    ill.write_text(helpers.source("script_gpt").replace(right, "dot(q[head], key[head])"), encoding="utf-8")
+    bug = BY_NAME["scores not divided"]
+    ill.write_text(helpers.source("script_gpt").replace(bug.right, bug.wrong), encoding="utf-8")
     code, output, _ = diagnosis(capsys, ill)
     assert code == 1
     assert re.search(r"The first number that differs\n  check     logits\n"
                      r"  question  MLP switched off, position 1\[0\]\n"
                      r"  answer    -?[\d.]+\n  should be -?[\d.]+\n", output)
     assert re.search(r"\n\n  (over )?99\.\d %: scores not divided:", output)
-    line = next(i for i, text in enumerate(ill.read_text().splitlines(), 1) if "dot(q[head], key[head])" in text)
+    line = next(i for i, text in enumerate(ill.read_text().splitlines(), 1) if bug.wrong in text)
     assert f"line {line} of mine.py" in output and "show 'scores not divided'" in output
 
 
@@ -448,7 +447,7 @@ def test_the_list_names_every_bug(capsys):
 def test_show_has_both_lines_the_reason_and_the_way_to_find_it(capsys):
     assert main(["show", "scores", "not", "divided"]) == 0
     output = capsys.readouterr().out
-    assert "dot(q_head, key) / config.head_dim**0.5" in output and "[dot(q_head, key) for" in output
+    assert "softmax([score / head_dim**0.5 for score in scores])" in output and "softmax(scores)" in output
     assert "Why it happens" in output and "How to find it" in output and "logits, loss" in output
 
 
@@ -588,12 +587,27 @@ def test_the_report_has_every_bug_with_its_figures(monkeypatch, capsys, tmp_path
     assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
 
 
+def test_a_report_takes_the_place_of_nothing_but_a_report_unless_forced(monkeypatch, capsys, tmp_path, few_names):
+    monkeypatch.setattr(report, "BUGS", [])
+    page = tmp_path / "bugs.md"
+    arguments = ["report", str(page), "--names", str(few_names)]
+    assert main(arguments) == 0
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text + "An old one.\n", encoding="utf-8")
+    assert main(arguments) == 0 and page.read_text(encoding="utf-8") == text
+    page.write_text("# My own notes\n", encoding="utf-8")
+    assert main(arguments) == 2 and page.read_text(encoding="utf-8") == "# My own notes\n"
+    assert "--force" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 0 and page.read_text(encoding="utf-8") == text
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["nonsense"], "invalid choice"), (["show"], "required"), (["show", "nothing like it"], "there is no bug"),
     (["run", "uphill", "--steps", "0"], "must be from 1"), (["run", "uphill", "--steps", "x"], "invalid int"),
     (["run", "uphill", "--names", "no/such"], "cannot read no/such"), (["quiz", "--questions", "0"], "must be from 1"),
-    (["report", "no/such/place.md"], "cannot save"), (["report", "."], "not an ordinary file"),
-    (["report", helpers.NAMES], "holds the names"), (["diagnose", "no/such.py"], "cannot read"),
+    (["report", "no/such/place.md"], "cannot write"), (["report", "."], "not an ordinary file"),
+    (["report", helpers.NAMES], "holds the names"), (["report", __file__], "holds something else"),
+    (["diagnose", "no/such.py"], "cannot read"),
     (["diagnose", "."], "cannot read"), (["diagnose", os.path.join(HERE, "own_gpt.py")], "has other names"),
     (["diagnose", helpers.NAMES, "--limit", "nan"], "must be from"), (["adapter", "no/such.py"], "cannot read"),
     (["diagnose", os.path.join(HERE, "own_gpt.py"), "--adapter", helpers.NAMES], "is not Python"),

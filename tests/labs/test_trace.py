@@ -206,7 +206,8 @@ def test_every_vector_is_whole_at_every_position(trace):
         lengths[f"layer{layer}.hidden~linear"] = lengths[f"layer{layer}.hidden"] = 4 * n_embd
     assert trace.vectors().keys() == lengths.keys()
     for label, numbers in trace.vectors().items():
-        assert [number.name for number in numbers] == [f"{label}[{p}][{i}]" for p in rows for i in range(lengths[label])]
+        names = [f"{label}[{where}][{i}]" for where in rows for i in range(lengths[label])]
+        assert [number.name for number in numbers] == names
 
 
 def test_a_silent_neuron_is_told_as_what_it_is(emma):

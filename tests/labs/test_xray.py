@@ -20,7 +20,7 @@ from labs import trace as tracing
 from labs import xray
 from labs.trace import without_letters
 
-QUESTIONS = {"why", "depth", "blame", "markdown", "json", "html", "compare", "tolerance"}
+QUESTIONS = {"why", "depth", "blame", "markdown", "json", "html", "compare", "tolerance", "force"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -129,6 +129,12 @@ def test_the_commands_it_proposes_work_whatever_the_document(document, tmp_path)
     for arguments in commands[:3]:
         assert ask(*options, *arguments)
     assert commands[0][2:] == (["--", document] if document.startswith("-") else [document])
+
+
+def test_a_letter_is_the_same_however_it_was_typed(tmp_path):
+    (tmp_path / "odd.txt").write_text("zoe\u0301\n", encoding="utf-8")
+    options = ["--names", tmp_path / "odd.txt", "--n-embd", 4, "--n-head", 1]
+    assert ask("zoe\u0301", *options) == ask("zo\u00e9", *options)
 
 
 def test_why_gives_formula_line_and_inputs_down_to_the_depth(trace):
@@ -313,8 +319,8 @@ def test_bad_input_gets_one_line(capsys, tmp_path, saved):
     assert "tolerance" in refused(capsys, "emma", "--compare", saved / "3.json", "--tolerance", "nan")
     assert "cannot read" in refused(capsys, "emma", "--load", tmp_path / "none.json")
     assert "cannot read" in refused(capsys, "emma", "--load", "")
-    assert "cannot save" in refused(capsys, "emma", "--html", tmp_path / "no folder" / "x.html")
-    assert "cannot save" in refused(capsys, "emma", "--json", tmp_path)
+    assert "cannot write" in refused(capsys, "emma", "--html", tmp_path / "no folder" / "x.html")
+    assert "not an ordinary file" in refused(capsys, "emma", "--json", tmp_path)
     assert "name another" in refused(capsys, "emma", "--json", tmp_path / "a", "--html", tmp_path / "a")
     assert "name another" in refused(capsys, "emma", "--load", saved / "3.json", "--json", saved / "3.json")
     assert "leave that option out" in refused(capsys, "emma", "--load", saved / "3.json", "--n-embd", 16)
@@ -333,6 +339,18 @@ def test_numbers_that_are_not_finite_are_not_traced(capsys, tmp_path, saved):
 def test_a_wrong_name_leaves_no_file(capsys, tmp_path):
     refused(capsys, "emma", "--why", "nonsense", "--json", tmp_path / "t.json")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("option", ["--markdown", "--json", "--html"])
+def test_a_file_of_its_own_is_written_over_and_no_other_unless_forced(option, capsys, tmp_path):
+    path = tmp_path / "diary"
+    path.write_text("Dear diary,\n")
+    assert "holds something else" in refused(capsys, "emma", "--n-embd", 8, option, path)
+    assert path.read_text() == "Dear diary,\n"
+    ask("emma", "--n-embd", 8, option, path, "--force")
+    first = path.read_bytes()
+    ask("emma", "--n-embd", 8, "--seed", 1, option, path)
+    assert path.read_bytes() not in (first, b"Dear diary,\n")
 
 
 def test_plain_characters_where_the_output_has_no_others():
@@ -391,7 +409,7 @@ def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
      'x = rmsnorm(rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position])))'),
     ('"""y = W x: a dot', '"""\n# not a comment\ny = W x: a dot'),
     ("    def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)\n",
-     "    def relu(self):\n        on = self.data > 0\n        return Value(max(self.data, 0.0), (self,), (float(on),))\n"),
+     "    def relu(self):\n        on = float(self.data > 0)\n        return Value(on * self.data, (self,), (on,))\n"),
     ("            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))\n",
      "            columns = map(list, zip(*[row[part] for row in values[layer]]))\n"
      "            for column in columns: attn_out.append(dot(attn_weights, column))\n"),
@@ -429,8 +447,8 @@ def test_what_grows_step_by_step_is_named_for_where_it_grew(monkeypatch, tmp_pat
         ("attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
          "for column in zip(*[row[part] for row in values[layer]]):\n"
          "                attn_out.append(dot(attn_weights, list(column)))"),
-        ("    keys, values, losses = {}, {}, []\n    for", "    keys, values, losses, total = {}, {}, [], Value(0.0)\n    for"),
-        ("        losses.append(position_loss)\n", "        losses.append(position_loss)\n        total += position_loss\n"),
+        ("keys, values, losses = {}, {}, []\n    for", "keys, values, losses, total = {}, {}, [], Value(0.0)\n    for"),
+        ("losses.append(position_loss)\n", "losses.append(position_loss)\n        total += position_loss\n"),
         ("return sum(losses) / ", "return total / "),
     )
     assert "also called layer0.head2.attn_out[3 'm'][1]" in ask("emma", *data, "--why", "layer0.attn_out[3][5]")

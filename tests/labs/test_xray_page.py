@@ -1,7 +1,9 @@
 """The page of labs.xray in a real browser: what it shows is the trace, by mouse and by keyboard, on any screen."""
+import ast
 import json
 import random
 import re
+import textwrap
 
 import browser
 import pytest
@@ -45,7 +47,7 @@ def click(window, selector, text=None):
         const found = all.find(e => text === null || e.textContent.replace(/\\u00a0/g, " ") === text);
         if (!found) return "there are: " + all.map(e => e.textContent).join(", ");
         found.scrollIntoView({{ block: "center", inline: "center" }});
-        const box = found.getBoundingClientRect();
+        const box = found.getClientRects()[0];  // of a link on two lines the first: between them is nothing to click
         return [box.left + Math.min(box.width / 2, 20), box.top + box.height / 2];
     }})()""")
     assert isinstance(place, list), f"no {selector} {text}: {place}"
@@ -82,6 +84,19 @@ def test_a_page_that_would_be_too_large_keeps_summaries_and_says_so(limit, monke
         assert left_out[name][:2] == [min(values), max(values)]
 
 
+def test_the_source_on_the_page_is_whole_but_for_the_docstrings(trace):
+    functions = xray_page.source_of(trace)["functions"]
+    assert {"gpt_forward", "add", "dot", "Value.__add__", "Value.relu", "AdamOptimizer.step"} <= {
+        function["name"] for function in functions}
+    for function in functions:
+        lines = [line for line, _, _ in function["lines"]]
+        code = "\n".join(text for _, text, _ in function["lines"])
+        whole = ast.parse(textwrap.dedent("\n".join(trace.source.lines[lines[0] - 1:lines[-1]]))).body[0]
+        if ast.get_docstring(whole):
+            del whole.body[0]
+        assert ast.unparse(ast.parse(textwrap.dedent(code))) == ast.unparse(whole)
+
+
 # What it shows -------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +104,7 @@ def test_a_page_that_would_be_too_large_keeps_summaries_and_says_so(limit, monke
 def test_the_page_holds_the_trace_number_by_number(window, path, trace):
     window.open(path)
     shown = window.run("""({ names, values: [...values], gradients: [...gradients],
+        aliases: names.map((_, id) => called.filter(([of, name]) => of === id && name !== names[id]).map(c => c[1])),
         inputs: names.map((_, id) => inputsOf(id).map(child => names[child])),
         operands: names.map((_, id) => operandsOf(id).map(child => names[child])),
         slopes: names.map((_, id) => slopesOf(id)) })""")
@@ -97,6 +113,7 @@ def test_the_page_holds_the_trace_number_by_number(window, path, trace):
     for number in trace.numbers:
         i = ids[number.name]
         assert (shown["values"][i], shown["gradients"][i]) == (number.value, number.gradient)
+        assert shown["aliases"][i] == number.aliases
         assert shown["inputs"][i] == [trace.numbers[child].name for child in number.inputs]
         assert shown["operands"][i] == [trace.numbers[child].name for child in number.operands]
         assert shown["slopes"][i] == list(number.slopes)
@@ -286,7 +303,8 @@ def test_the_keyboard_alone_is_enough(window, path, trace):
 
 @needs_browser
 def test_an_address_leads_to_its_number_and_the_browsers_back_button_works(window, path):
-    for fragment, name in (("#layer0.q[3][5]", "layer0.q[3 'm'][5]"), ("#wpe[0][1]", "wpe[0][1]")):
+    for fragment, name in (("#layer0.q[3][5]", "layer0.q[3 'm'][5]"),
+                           ("#layer0.head2.attn_out[3][1]", "layer0.attn_out[3 'm'][9]"), ("#wpe[0][1]", "wpe[0][1]")):
         window.open(path, fragment)
         assert heading(window) == name
     window.run("new Promise(done => { onhashchange = done; location.hash = '#LOSS' })")
@@ -300,7 +318,8 @@ def test_an_address_leads_to_its_number_and_the_browsers_back_button_works(windo
 @needs_browser
 @pytest.mark.parametrize("typed, first", [
     ("q[3][5]", "layer0.q[3 'm'][5]"), ("LOSS", "loss"), ("logits[3][0]", "logits[3 'm'][0 'a']"),
-    ("position_loss", "position_loss[0 BOS]"), ("wq[1][2]", "layer0.attn_wq[1][2]"),
+    ("position_loss", "position_loss[0 BOS]"), ("head2.attn_out[3][1]", "layer0.head2.attn_out[3 'm'][1]"),
+    ("wq[1][2]", "layer0.attn_wq[1][2]"),
 ])
 def test_the_search_offers_first_what_was_meant(typed, first, window, path):
     window.open(path)
