@@ -435,8 +435,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     head_dim = config.n_embd // config.n_head
     x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))  # [n_embd]
     for layer in range(config.n_layer):
-        # Attention: what do the tokens so far have to tell this one?
-        normed = rmsnorm(x)  # [n_embd], as are q, k and v
+        # Attention: what do the tokens so far have to tell this one? q, k and v: [n_embd].
+        normed = rmsnorm(x)  # [n_embd]
         q, k, v = (linear(normed, state_dict[f"layer{layer}.attn_w{name}"]) for name in "qkv")
         keys.setdefault(layer, []).append(k)
         values.setdefault(layer, []).append(v)

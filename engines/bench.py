@@ -116,9 +116,8 @@ def measure(title: str, row: str, text: str) -> dict:
 
 def in_a_process(title: str, row: str, text: str) -> dict:
     """The same in a process of its own, with its peak memory in MiB. Raises InputError if it fails."""
-    # A small parent with one child tells the child's peak from everything else. Ctrl-C ends it without a word.
-    code = ("import resource, signal, subprocess, sys\n"
-            "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    # A small parent with one child tells the child's peak from everything else.
+    code = ("import resource, subprocess, sys\n"
             "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)\n"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
             "sys.stdout.flush(); sys.stdout.buffer.write(done.stdout); sys.exit(done.returncode)")

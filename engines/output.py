@@ -29,7 +29,8 @@ def check_can_replace(path: str, beginning: bytes, force: bool = False) -> None:
             pass
         os.remove(gpt.temporary_name(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write to {path} ({error}): choose another place") from error
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write to {path} ({problem}): choose another place") from error
 
 
 def write_whole(path: str, write: Callable[[IO], None], mode: str = "w") -> None:

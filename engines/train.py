@@ -100,7 +100,7 @@ class ScalarTrainer:
             for document in part:
                 try:
                     loss = gpt.compute_loss(document, self.weights, self.config)
-                except (OverflowError, ValueError):  # Python's floats complain where arrays give inf or nan
+                except (ArithmeticError, ValueError):  # Python's floats complain where arrays give inf or nan
                     Value.tape.clear()
                     return math.nan
                 share = questions([document], self.config.block_size) / asked

@@ -20,8 +20,8 @@ from labs.bugs.patient import ROOT, adapter_text, healthy_text
 # The parts that compute. (The rest reads, prints and parses; the tests of the scripts are there for it.)
 PARTS = {"Tokenizer", "Value", "linear", "dot", "add", "logsumexp", "softmax", "rmsnorm", "initialize_parameters",
          "gpt_forward", "compute_loss", "AdamOptimizer", "train_step", "train", "generate_text"}
-# What only shows progress on a terminal is left alone, and what only undoes a step that Ctrl-C broke off.
-ASIDE = ("print_step", "on_terminal", "snapshot", "restore")
+# What only shows progress on a terminal is left alone, and what only matters when a run is broken off.
+ASIDE = ("print_step", "on_terminal", "snapshot", "restore", "discard_output")
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
             ast.Mod: ast.Sub, ast.FloorDiv: ast.Mult, ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq,
             ast.Is: ast.IsNot}

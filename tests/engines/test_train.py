@@ -118,7 +118,7 @@ def killed_at(step, *options):
 @each_engine
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(engine, few_names, tmp_path):
     options = [few_names, "--engine", engine, "--steps", 30, "--samples", 3, "--batch", 2, "--validation", 0.25,
-               "--clip", 1, "--weight-decay", 0.01, "--save-every", 7, "--n-embd", 8]
+               "--clip", 1, "--weight-decay", 0.01, "--save-every", 7, "--n-embd", 4]
     whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
     assert run(*options, "--save", whole).returncode == 0
 
@@ -152,7 +152,8 @@ def test_a_model_trained_here_is_opened_by_the_scripts_and_the_other_way(engine,
 def test_running_text_is_read_in_blocks(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("to be, or not to be:\nthat is the question.\n" * 40, encoding="utf-8")
-    options = ["--engine", "scalar", "--blocks", "--block-size", 8, "--batch", 2, "--steps", 5, "--validation", 0.1]
+    options = ["--engine", "scalar", "--blocks", "--block-size", 8, "--batch", 2, "--steps", 5, "--validation", 0.1,
+               "--n-embd", 4]
     done = run(text, *options, "--samples", 2, "--sample-every", 5)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and lines[0] == "num docs: 1"
@@ -197,7 +198,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(e
 
 def test_the_figures_as_csv(few_names, tmp_path):
     path = tmp_path / "loss.csv"
-    assert run(few_names, "--engine", "scalar", "--steps", 10, "--validation", 0.2, "--csv", path).returncode == 0
+    options = ["--engine", "scalar", "--steps", 10, "--n-embd", 4, "--validation", 0.2]
+    assert run(few_names, *options, "--csv", path).returncode == 0
     with open(path, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, 11))
@@ -355,7 +357,7 @@ def test_what_the_optimizer_remembers_survives_a_checkpoint_bit_for_bit(engine, 
 
 @each_engine
 def test_the_validation_loss_is_the_mean_over_all_tokens_held_out(engine):
-    config = train.GPTConfig(n_embd=4, n_head=1)
+    config = train.GPTConfig(n_embd=4, n_head=1, block_size=5)
     model, weights = trainer(engine, config)
     held_out = scalar.documents(5, 70)  # more than are computed at once
     data = train.Data(train.Tokenizer(scalar.VOCABULARY), [], held_out, False, 1, config.block_size)
@@ -370,12 +372,13 @@ def test_the_precision_is_the_one_asked_for():
 
 
 def test_validation_comes_when_asked_and_at_the_end(few_names):
-    output = run(few_names, "--engine", "scalar", "--steps", 7, "--validate-every", 3, "--validation", 0.2).stdout
+    options = ["--engine", "scalar", "--steps", 7, "--n-embd", 4, "--validate-every", 3, "--validation", 0.2]
+    output = run(few_names, *options).stdout
     assert re.findall(r"step +(\d+) /    7 \| validation", output) == ["3", "6", "7"]
 
 
 def test_samples_on_the_way_do_not_change_the_names_at_the_end(few_names):
-    options = [few_names, "--engine", "scalar", "--steps", 4, "--samples", 5]
+    options = [few_names, "--engine", "scalar", "--steps", 4, "--n-embd", 4, "--samples", 5]
     plain, sampled = (run(*options, *more).stdout for more in ([], ["--sample-every", 1]))
     assert sampled.count("\nsample: ") == 4
     assert plain.split("---")[2] == sampled.split("---")[2]
@@ -574,7 +577,7 @@ def test_a_temperature_of_0_takes_the_likeliest_token(engine):
 def test_letters_are_composed_wherever_they_are_read(tmp_path):
     data = tmp_path / "names.txt"
     data.write_text(unicodedata.normalize("NFD", "zoé\nélia\nrené\n"), encoding="utf-8")
-    options = ["--engine", "scalar", "--steps", 2, "--samples", 2]
+    options = ["--engine", "scalar", "--steps", 2, "--samples", 2, "--n-embd", 4]
     for more in ([], ["--blocks", "--block-size", 4]):
         samples = {run(data, *options, *more, "--prompt", prompt).stdout for prompt in ("é", "e\u0301")}
         assert len(samples) == 1 and "é" in samples.pop().split("---")[2]

@@ -410,8 +410,8 @@ def test_when_the_program_changes_the_xray_changes_with_it(tmp_path):
     ('"""y = W x: a dot', '"""\n# not a comment\ny = W x: a dot'),
     ("    def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)\n",
      "    def relu(self):\n        on = float(self.data > 0)\n        return Value(on * self.data, (self,), (on,))\n"),
-    ("            attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))\n",
-     "            columns = map(list, zip(*[row[part] for row in values[layer]]))\n"
+    ("            attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))\n",
+     "            columns = map(list, zip(*[v[part] for v in values[layer]]))\n"
      "            for column in columns: attn_out.append(dot(attn_weights, column))\n"),
 ])
 def test_a_changed_program_is_traced_all_the_same(old, new, monkeypatch, tmp_path):
@@ -444,8 +444,8 @@ def test_what_grows_step_by_step_is_named_for_where_it_grew(monkeypatch, tmp_pat
     """A list by append, in a loop over vectors, and a number by +=."""
     data = use_changed_program(
         monkeypatch, tmp_path,
-        ("attn_out += linear(attn_weights, map(list, zip(*[row[part] for row in values[layer]])))",
-         "for column in zip(*[row[part] for row in values[layer]]):\n"
+        ("attn_out += linear(attn_weights, map(list, zip(*[v[part] for v in values[layer]])))",
+         "for column in zip(*[v[part] for v in values[layer]]):\n"
          "                attn_out.append(dot(attn_weights, list(column)))"),
         ("keys, values, losses = {}, {}, []\n    for", "keys, values, losses, total = {}, {}, [], Value(0.0)\n    for"),
         ("losses.append(position_loss)\n", "losses.append(position_loss)\n        total += position_loss\n"),

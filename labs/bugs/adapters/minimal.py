@@ -98,14 +98,14 @@ def loss(model, tokens):
 
 
 def main(arguments, **parts):
-    """The lines that the whole program prints.
+    """The lines that the whole program prints, up to where it refuses to go on, if it does.
 
     `parts` are functions that stand, while it runs, in the places of its own of the same names.
     """
     own, output = {name: getattr(mine, name) for name in parts}, io.StringIO()
     vars(mine).update(parts)
     try:
-        with contextlib.redirect_stdout(output), contextlib.suppress(Enough):
+        with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit, Enough):
             mine.main(arguments)
     finally:
         vars(mine).update(own)

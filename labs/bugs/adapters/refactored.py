@@ -107,8 +107,8 @@ def sample(model, prompt, vocabulary, seed):
 
 
 def main(arguments):
-    """The lines that the whole program prints, without those of a lecture."""
+    """The lines that the whole program prints, up to where it refuses to go on, if it does; no lines of a lecture."""
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         mine.main(arguments)
     return [line for line in output.getvalue().splitlines() if not line.startswith(("│", "|"))]
