@@ -253,7 +253,8 @@ class Tokenizer:
         """The ids of the text's characters between two BOS. Raises InputError for a character it does not know."""
         unknown = sorted(set(text) - set(self.token_ids))
         if unknown:
-            raise InputError(f"{text!r} has {''.join(unknown)!r}, not in the vocabulary: use only {self.vocabulary!r}")
+            raise InputError(f"{text[:60]!r} has {''.join(unknown)[:20]!r}, not in the vocabulary: use only "
+                             f"{self.vocabulary[:100]!r}")
         return [self.bos] + [self.token_ids[character] for character in text] + [self.bos]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -931,14 +932,18 @@ def prepare_run(docs: list[str], config: GPTConfig, checkpoint: dict | None = No
 BYTES_PER_PARAMETER = 250  # a Value with its numbers, and what Adam and a step keep for it
 
 
+def machine_memory() -> int:
+    """The memory of this machine in bytes; 16 GiB where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**34
+
+
 def check_memory(config: GPTConfig, vocab_size: int) -> None:
     """Raises InputError, with the estimate, if the parameters alone would fill the memory of this machine."""
-    n_embd = config.n_embd
+    n_embd, memory = config.n_embd, machine_memory()
     parameters = n_embd * (2 * vocab_size + config.block_size + 12 * n_embd * config.n_layer)
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not every system tells
-        memory = 2**34
     if parameters * BYTES_PER_PARAMETER > memory:
         raise InputError(f"{parameters:,} parameters need about {parameters * BYTES_PER_PARAMETER / 2**30:,.0f} GiB, "
                          f"and this machine has {memory / 2**30:,.0f}: choose smaller sizes")

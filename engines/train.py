@@ -258,18 +258,10 @@ def check_memory(options: argparse.Namespace, config: GPTConfig, run: gpt.Run) -
             for_a_token += 2 * config.n_layer * config.n_head * length
             size += config.block_size**2 * number
         size += options.batch * length * for_a_token * number
-    if size > machine_memory():
+    if size > gpt.machine_memory():
         raise InputError(f"a step of {count:,} documents of up to {length:,} tokens needs about "
-                         f"{size / 2**30:,.0f} GiB, and this machine has {machine_memory() / 2**30:,.0f}: choose "
+                         f"{size / 2**30:,.0f} GiB, and this machine has {gpt.machine_memory() / 2**30:,.0f}: choose "
                          "smaller sizes, or a smaller --batch or --accumulate")
-
-
-def machine_memory() -> int:
-    """The memory of this machine, in bytes; 16 GiB where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 2**34
 
 
 def learning_rate(options: argparse.Namespace, step: int) -> float:

@@ -52,6 +52,12 @@ def test_a_checkpoint_goes_in_and_out_to_the_precision_of_float32():
         assert found[name] == [pytest.approx(row, rel=1e-6) for row in rows]
 
 
+def test_weights_of_another_model_are_refused():
+    for sizes in (dict(n_embd=8), dict(n_layer=2), dict(block_size=1)):
+        with pytest.raises(ValueError):
+            made(gpt.GPTConfig(), scalar.weights(gpt.GPTConfig(**sizes)))
+
+
 def test_the_same_seed_draws_the_names_of_the_scalar_program():
     config, tokenizer = gpt.GPTConfig(temperature=0.9), gpt.Tokenizer(scalar.VOCABULARY)
     state_dict = scalar.weights(config)
