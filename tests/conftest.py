@@ -35,7 +35,14 @@ def few_names(tmp_path):
     return path
 
 
+def pytest_collection_finish(session):
+    """The longest run is started before the first test, on another core, where a test is going to ask for it."""
+    if any("default_run" in getattr(item, "fixturenames", ()) for item in session.items):
+        if not session.config.option.collectonly:
+            session.config.default_run = helpers.start("script_gpt_educational")
+
+
 @pytest.fixture(scope="session")
-def default_run():
+def default_run(pytestconfig):
     """What the educational script prints on names.txt, line by line."""
-    return helpers.run("script_gpt_educational").stdout.splitlines()
+    return pytestconfig.default_run.communicate(timeout=300)[0].splitlines()

@@ -36,6 +36,13 @@ def run(name, *arguments, **options):
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, **options)
 
 
+def start(name, *arguments):
+    """A script started in a process of its own. Returns the process, whose output is to be read as text."""
+    command = [sys.executable, os.path.join(ROOT, f"{name}.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                            env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+
+
 def transcript(module, *arguments):
     """What main prints, in this process."""
     output = io.StringIO()

@@ -81,12 +81,28 @@ BEYOND_THE_MINIMAL = {
     "saving under a name too long", "loading no name", "steps without end", "sizes without end"}
 
 
+def refuses(module, capsys, *arguments):
+    """The same in this process: the one line on standard error."""
+    with pytest.raises(SystemExit) as stop:
+        module.main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    assert stop.value.code == 2 and output.out == ""
+    *usage, line = output.err.splitlines()
+    assert bool(usage) is (module.__name__.split("_copy")[0] == "script_gpt"), output.err
+    return line
+
+
 @pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_bad_options_get_one_line_and_exit_code_2(script, tmp_path, case):
+def test_bad_options_get_one_line_and_exit_code_2(engine, script, tmp_path, case, capsys, monkeypatch):
     if script == "script_gpt" and case in BEYOND_THE_MINIMAL:
         return
-    refused(script, helpers.NAMES, "--steps", 0, "--samples", 0, *BAD_OPTIONS[case], cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    refuses(engine, capsys, helpers.NAMES, "--steps", 0, "--samples", 0, *BAD_OPTIONS[case])
     assert os.listdir(tmp_path) == []
+
+
+def test_a_refusal_is_the_end_of_the_process(script):
+    refused(script, helpers.NAMES, "--frobnicate")
 
 
 @pytest.mark.parametrize("case, content", [
@@ -186,17 +202,6 @@ SPOILED_FOR_ALL = {"without config", "without vocabulary", "without step", "with
                    "a row too few", "a number too few", "a matrix that is a number",
                    "weights that are a list", "heads that do not divide", "heads none", "config a list",
                    "vocabulary of another length", "vocabulary a number", "a list"}
-
-
-def refuses(module, capsys, *arguments):
-    """The same in this process: the one line on standard error."""
-    with pytest.raises(SystemExit) as stop:
-        module.main([str(argument) for argument in arguments])
-    output = capsys.readouterr()
-    assert stop.value.code == 2 and output.out == ""
-    *usage, line = output.err.splitlines()
-    assert bool(usage) is (module.__name__.split("_copy")[0] == "script_gpt"), output.err
-    return line
 
 
 @pytest.mark.parametrize("case", SPOILED)
