@@ -223,7 +223,7 @@ def test_every_snippet_is_the_code_in_the_file():
     assert "script_gpt_educational.py train_step" in named
 
 
-@pytest.mark.skipif("GNU" not in guide.printed("diff --version"), reason="GNU diff, whose columns these are, is not here")
+@pytest.mark.skipif("GNU" not in guide.printed("diff --version"), reason="the columns are those of GNU diff: not here")
 def test_every_piece_of_a_diff_is_what_its_command_prints():
     pieces = re.findall(r"(?ms)^```sh\n([^`]*?)```\n\n```diff\n(.*?)^```$", GUIDE)
     assert len(pieces) == GUIDE.count("```diff\n") == 2
