@@ -30,7 +30,7 @@ def each_step_is_taken_once():
 
     def remembered(options, load):
         asked = {name: value for name, value in vars(options).items() if name not in QUESTIONS}
-        key = id(xray.gpt), load, repr(sorted(asked.items()))
+        key = xray.gpt, load, repr(sorted(asked.items()))  # the module, not its id, which another may get
         if key not in taken:
             taken[key] = take_step(options, load)
         return taken[key]
