@@ -9,6 +9,7 @@ import ast
 import contextlib
 import os
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Iterator
@@ -74,7 +75,13 @@ def some_mutants(count: int, seed: int) -> list[Mutant]:
 
 def why_equivalent(mutant: Mutant) -> str:
     """Why this mutant is no mistake, or "" if it is one."""
-    return next((why for piece, why in EQUIVALENT.items() if piece in mutant.after), "")
+    text = unparsed_alike(mutant.after)
+    return next((why for piece, why in EQUIVALENT.items() if piece in text), "")
+
+
+def unparsed_alike(text: str) -> str:
+    """Before Python 3.11 ast.unparse puts the targets of a loop in brackets: without them, as it does since."""
+    return re.sub(r"\bfor \(([\w, ]+)\) in", r"for \1 in", text)
 
 
 def changes(part: ast.AST) -> Iterator[tuple[ast.AST, str]]:
