@@ -80,7 +80,7 @@ def why_equivalent(mutant: Mutant) -> str:
 
 
 def unparsed_alike(text: str) -> str:
-    """Before Python 3.11 ast.unparse puts the targets of a loop in brackets: without them, as it does since."""
+    """Older Pythons put the targets of a loop in brackets when they write a tree as text: without them, as newer ones do."""
     return re.sub(r"\bfor \(([\w, ]+)\) in", r"for \1 in", text)
 
 
