@@ -80,7 +80,7 @@ def why_equivalent(mutant: Mutant) -> str:
 
 
 def unparsed_alike(text: str) -> str:
-    """Older Pythons put the targets of a loop in brackets when they write a tree as text: without them, as newer ones do."""
+    """Older Pythons write the targets of a loop in brackets: here without them, as newer ones do."""
     return re.sub(r"\bfor \(([\w, ]+)\) in", r"for \1 in", text)
 
 
