@@ -92,10 +92,15 @@ def refuses(module, capsys, *arguments):
     return line
 
 
-@pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_bad_options_get_one_line_and_exit_code_2(engine, script, tmp_path, case, capsys, monkeypatch):
-    if script == "script_gpt" and case in BEYOND_THE_MINIMAL:
-        return
+def with_scripts(cases, minimal):
+    """Each case for the two larger scripts, and those in `minimal` for script_gpt.py too."""
+    return pytest.mark.parametrize("script, case", [
+        (name, case) for name in helpers.SCRIPTS for case in cases if name != "script_gpt" or case in minimal],
+        indirect=["script"], scope="session")
+
+
+@with_scripts(BAD_OPTIONS, set(BAD_OPTIONS) - BEYOND_THE_MINIMAL)
+def test_bad_options_get_one_line_and_exit_code_2(engine, tmp_path, case, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refuses(engine, capsys, helpers.NAMES, "--steps", 0, "--samples", 0, *BAD_OPTIONS[case])
     assert os.listdir(tmp_path) == []
@@ -204,10 +209,8 @@ SPOILED_FOR_ALL = {"without config", "without vocabulary", "without step", "with
                    "vocabulary of another length", "vocabulary a number", "a list"}
 
 
-@pytest.mark.parametrize("case", SPOILED)
-def test_a_spoiled_checkpoint_gets_one_line_and_exit_code_2(engine, script, model, tmp_path, case, capsys):
-    if script == "script_gpt" and case not in SPOILED_FOR_ALL:
-        return
+@with_scripts(SPOILED, SPOILED_FOR_ALL)
+def test_a_spoiled_checkpoint_gets_one_line_and_exit_code_2(engine, model, tmp_path, case, capsys):
     path = tmp_path / "spoiled.json"
     path.write_text(json.dumps(spoil(json.loads(model.read_text()), case)))
     refuses(engine, capsys, model.parent / "few.txt", "--load", path, "--save", tmp_path / "model.json")

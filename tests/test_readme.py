@@ -96,7 +96,7 @@ def test_the_table_of_speeds_is_what_was_measured():
 
 
 def test_the_excerpt_of_the_diff_is_what_the_command_prints():
-    command = re.search(r"`(diff -t -y -w -W 148 [^`]*)`", README)[1]
+    command = re.search(r"`(diff -t -y -w -W 112 [^`]*)`", README)[1]
     process = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", cwd=helpers.ROOT)
     excerpt = re.search(r"```\n( *tokens, keys, values = .*?)```", README, re.DOTALL)[1]
     assert [line.rstrip() for line in process.stdout.splitlines()] == excerpt.splitlines() and excerpt.count("\n") > 8
