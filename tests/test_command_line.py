@@ -370,6 +370,17 @@ def test_a_device_is_not_replaced_by_a_checkpoint(script, few_names):
         assert not os.path.isfile(os.devnull)
 
 
+def test_a_loaded_checkpoint_chooses_no_file_to_write(script, model, tmp_path):
+    """Whatever its config says: somebody else's checkpoint may be loaded without fear."""
+    victim, path = tmp_path / "victim.json", tmp_path / "model.json"
+    victim.write_text("precious")
+    checkpoint = json.loads(model.read_text())
+    checkpoint["config"].update(save=str(victim), names=str(victim))
+    path.write_text(json.dumps(checkpoint))
+    helpers.run(script, model.parent / "few.txt", "--load", path, "--steps", 1, "--samples", 0)
+    assert victim.read_text() == "precious" and sorted(os.listdir(tmp_path)) == ["model.json", "victim.json"]
+
+
 @pytest.mark.parametrize("name", helpers.SCRIPTS[1:])
 def test_saving_through_a_link_keeps_the_link(name, few_names, tmp_path, model):
     target, link = tmp_path / "target.json", tmp_path / "link.json"
