@@ -165,6 +165,7 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=3, help="how many: 42, 43, 44 ... (3)")
     parser.add_argument("--n-head", type=int, default=4, help="of level 6 and script_gpt.py (4)")
     parser.add_argument("--image", help="write the curves into this file as well (needs matplotlib)")
+    parser.add_argument("--keep", type=Path, help="add what was measured to this JSON file (levels/compare.json)")
     options = parser.parse_args(arguments)
     if options.steps < 1 or options.seeds < 1 or options.n_head not in (1, 2, 4, 8, 16):
         parser.error("--steps and --seeds must be at least 1, and --n-head must divide 16")
@@ -197,6 +198,11 @@ def main(arguments=None):
               "otherwise than level 6, and its numbers are not the same.")
     if options.image:
         picture(runs, options.image)
+    if options.keep:
+        kept = json.loads(options.keep.read_text("utf-8")) if options.keep.exists() else {}
+        kept[options.names.stem] = {"steps": options.steps, "n_head": options.n_head, "seeds": list(seeds),
+                                    "vocab_size": vocab_size, "levels": runs}
+        options.keep.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
                                                    the letter that stands there
     python3 levels/data.py sums > sums.txt         7+5=12: two digits and their sum, in two digits; all 100
 
-One document a line; any of the scripts trains on them: `python3 script_gpt.py dial.txt`. In each, some characters can
-be known for certain from those before them: `determined` says which.
+One document a line; any of the scripts trains on them: `python3 script_gpt.py dial.txt`. In each, some characters
+follow for certain from those before them: `determined` says which.
 """
 import argparse
 import math
@@ -49,15 +49,15 @@ def kind(document):
 
 
 def determined(document):
-    """The places in the document, counted from 0, whose characters follow from the characters before them."""
+    """The places, from 0, of the characters that follow from those before (+ and = always do, and are left out)."""
     return {"repeat": list(range(5, 15)), "dial": [5, 7, 9, 11], "sums": [4, 5], "": []}[kind(document)]
 
 
 def floor(kind):
     """The lowest loss per token, in nats, that a model can expect: what has to be guessed, spread over all tokens.
 
-    A dial has 4 letters of 10 and 4 places of 4 to guess, in 13 tokens (12 characters and the closing BOS); a sum has
-    two digits of 10, in 7. None for "repeat": nobody knows how hard names are to guess.
+    A dial has 4 letters of 10 and 4 places of 4 to guess, in 13 tokens (12 characters and the closing BOS); a sum two
+    digits of 10, in 7. None for "repeat": nobody knows how hard names are to guess.
     """
     return {"dial": (4 * math.log(10) + 4 * math.log(4)) / 13, "sums": 2 * math.log(10) / 7}.get(kind)
 

@@ -17,6 +17,8 @@ def result(loss, curve=(3.0, 2.5)):
 
 @pytest.mark.parametrize("losses, before, word", [
     ([2.50, 2.52, 2.51], [2.60, 2.61, 2.62], "better"), ([2.60, 2.61, 2.62], [2.50, 2.52, 2.51], "worse"),
+    ([2.50, 2.58, 2.54], [2.60, 2.60, 2.60], "better"),  # 2.6 standard errors
+    ([2.50, 2.62, 2.56], [2.60, 2.60, 2.60], "within the noise"),  # 1.2
     ([2.50, 2.62, 2.51], [2.60, 2.52, 2.56], "within the noise"), ([2.5, 2.6], [2.50004, 2.6], "the same numbers"),
     ([2.5], [2.6], "one seed: no verdict")])
 def test_the_verdict_on_a_difference(losses, before, word):
@@ -57,6 +59,22 @@ def test_all_levels_on_a_small_file(tmp_path):
         assert f"num params: {size.replace(',', '')}\nheld-out loss per token: {loss}\n" in printed
     training, unseen = compare.split(names, 42)
     assert len(unseen) == 1 and sorted(training + unseen) == sorted(names.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("steps, read", [(10, 12), (12, 11)])
+def test_script_gpt_never_comes_round_to_the_held_out_names(tmp_path, monkeypatch, steps, read):
+    """12 names, one held out: within 11 steps it may have the file as it is, for it does not come that far."""
+    import script_gpt
+
+    names = tmp_path / "few.txt"
+    names.write_text("\n".join("anna emma ada otto bo eve ann nan ava bob lea leo".split()), encoding="utf-8")
+    real, given = script_gpt.main, []
+    monkeypatch.setattr(script_gpt, "main", lambda arguments: (given.extend(script_gpt.load_dataset(arguments[0])),
+                                                               real(arguments)))
+    found = compare.run_script(compare.SCRIPT, names, steps, 42, 4)
+    training, unseen = compare.split(names, 42)
+    assert len(given) == read and set(training) <= set(given)
+    assert found["loss"] > 0 and len(found["samples"]) == 5
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -131,6 +131,22 @@ def test_the_held_out_documents_are_never_trained_on(number, run):
     assert sum(first.losses) / len(first.losses) != sum(second.losses) / len(second.losses)
 
 
+def test_level_1_counts_each_pair_once_on_top_of_the_one_imagined(run):
+    """Of seven names one is held out: each of the six others is met once in six steps."""
+    one = run(1, ["ab"] * 7, steps=6)
+    a, b, bos = 0, 1, 2
+    assert one.counts[bos] == [7, 1, 1] and one.counts[a] == [1, 7, 1] and one.counts[b] == [1, 1, 7]
+    assert one.forward(a) == [1 / 9, 7 / 9, 1 / 9] and one.losses == [-math.log(7 / 9)] * 3
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_softmax_of_large_numbers_does_not_overflow(number, run):
+    level = run(number, some_names(), steps=1)
+    given = [1000.0, 999.0] if number == 2 else [level.Value(1000.0), level.Value(999.0)]
+    p = [float(getattr(value, "data", value)) for value in level.softmax(given)]
+    assert p == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.e)])
+
+
 def test_level_2_with_the_logarithms_of_the_counts_is_level_1(run):
     one = run(1, some_names())
     logarithms = [[math.log(count) for count in row] for row in one.counts]
