@@ -83,8 +83,8 @@ def run_script(path, names, steps, seed, n_head):
         count += asked
         script_gpt.Value.tape.clear()
     losses = [float(loss) for loss in re.findall(r"loss (\S+)", printed.getvalue())]
-    return {"numbers": sum(len(row) for rows in state_dict.values() for row in rows), "loss": total / count,
-            "curve": [statistics.fmean(losses[i : i + 100]) for i in range(0, len(losses) - 99, 100)],
+    return {"numbers": sum(len(row) for rows in state_dict.values() for row in rows), "loss": round(total / count, 4),
+            "curve": [round(statistics.fmean(losses[i : i + 100]), 4) for i in range(0, len(losses) - 99, 100)],
             "samples": re.findall(r"sample +\d+: (.*)", printed.getvalue())}
 
 
@@ -110,7 +110,7 @@ def table(runs, vocab_size):
         spread = f" ± {statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
         mean, word = verdict(losses, before) if before else (statistics.fmean(losses) - math.log(vocab_size), "")
         lines.append(f"{level:<16}{results[0]['numbers']:>8,}   {statistics.fmean(losses):.4f}{spread:<11}"
-                     f"{mean:<+13.4f}{word:<20}{results[0]['samples'][0][:20]}")
+                     f"{round(mean, 4) + 0.0:<+13.4f}{word:<20}{results[0]['samples'][0][:20]}")
         before = losses
     return lines
 
@@ -121,23 +121,31 @@ def curves(runs):
             for level, results in runs.items()}
 
 
-def drawing(runs, height=16):
-    """The curves as lines of text: the first character of each level's name at the mean loss of each 100 steps."""
+def drawing(runs, height=16, width=5):
+    """The curves as lines of text: the number of each level at the mean loss of each 100 steps."""
     lines = curves(runs)
     losses = [loss for line in lines.values() for loss in line]
     if not losses:
         return []
     top, bottom, columns = max(losses), min(losses), max(map(len, lines.values()))
     step = (top - bottom) / (height - 1) or 1.0
-    rows = [[" "] * 4 * columns for _ in range(height)]
-    for level, line in lines.items():  # where several meet, they stand side by side
+    cells = [[""] * columns for _ in range(height)]
+    for level, line in lines.items():
         for column, loss in enumerate(line):
-            row, place = rows[round((top - loss) / step)], 4 * column
-            while row[place] != " ":
-                place += 1
-            row[place] = level[0]
-    return [*(f"{top - k * step:7.3f} |{''.join(row).rstrip()}" for k, row in enumerate(rows)),
-            f"        +{'-' * 4 * columns}", f"         each column: the mean of 100 steps, {100 * columns:,} in all"]
+            cells[round((top - loss) / step)][column] += level[0]
+    rows = ["".join(short(cell).ljust(width) for cell in row).rstrip() for row in cells]
+    return [*(f"{top - k * step:7.3f} |{row}" for k, row in enumerate(rows)), f"        +{'-' * width * columns}",
+            f"         each column: the mean of 100 steps, {100 * columns:,} in all; 1-4: levels 1 to 4"]
+
+
+def short(digits):
+    """Rising digits with each run of three or more as its ends: 12347 -> 1-47."""
+    for length in range(len(digits), 2, -1):
+        for start in range(len(digits) - length + 1):
+            run = digits[start : start + length]
+            if run in "123456789":
+                return short(digits[:start]) + f"{run[0]}-{run[-1]}" + short(digits[start + length :])
+    return digits
 
 
 def picture(runs, path):
@@ -202,7 +210,8 @@ def main(arguments=None):
         kept = json.loads(options.keep.read_text("utf-8")) if options.keep.exists() else {}
         kept[options.names.stem] = {"steps": options.steps, "n_head": options.n_head, "seeds": list(seeds),
                                     "vocab_size": vocab_size, "levels": runs}
-        options.keep.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        parts = ",\n".join(f"{json.dumps(name)}: {json.dumps(part)}" for name, part in kept.items())
+        options.keep.write_text(f"{{{parts}}}\n", "utf-8")
 
 
 if __name__ == "__main__":

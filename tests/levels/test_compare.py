@@ -37,8 +37,8 @@ def test_the_table_says_mean_spread_and_difference():
 def test_the_drawing_puts_each_loss_in_its_row_and_column():
     runs = {"1 count": [result(0, (3.0, 2.0))], "2 gradient": [result(0, (3.0, 1.0)), result(0, (3.0, 2.0))]}
     assert compare.drawing(runs, height=4) == [
-        "  3.000 |12", "  2.500 |", "  2.000 |    1", "  1.500 |    2",
-        "        +--------", "         each column: the mean of 100 steps, 200 in all"]
+        "  3.000 |12", "  2.500 |", "  2.000 |     1", "  1.500 |     2",
+        "        +----------", "         each column: the mean of 100 steps, 200 in all; 1-4: levels 1 to 4"]
     assert compare.drawing({"1 count": [result(2.0, ())]}) == []
 
 
@@ -59,6 +59,11 @@ def test_all_levels_on_a_small_file(tmp_path):
         assert f"num params: {size.replace(',', '')}\nheld-out loss per token: {loss}\n" in printed
     training, unseen = compare.split(names, 42)
     assert len(unseen) == 1 and sorted(training + unseen) == sorted(names.read_text(encoding="utf-8").split())
+
+
+def test_levels_that_share_a_place_are_written_short():
+    assert [compare.short(digits) for digits in ("", "12", "123", "12347", "1234567", "13467")] == [
+        "", "12", "1-3", "1-47", "1-7", "13467"]
 
 
 @pytest.mark.parametrize("steps, read", [(10, 12), (12, 11)])
