@@ -33,11 +33,10 @@ def snippet(spec):
     """The code that a fence "python SPEC" must hold.
 
     SPEC is [FILE.py] NAME: a function, a class, a method (Class.method) or a constant of that file, without its
-    docstrings. FILE.py is script_gpt_refactored.py where it is not said.
+    docstrings. FILE.py, a path from the root, is script_gpt_refactored.py where it is not said.
     """
     words = spec.split()
-    script = words.pop(0)[:-3] if words[0].endswith(".py") else "script_gpt_refactored"
-    text = helpers.source(script)
+    text = helpers.source(words.pop(0)[:-3] if words[0].endswith(".py") else "script_gpt_refactored")
     body = ast.parse(text).body
     for name in words[0].split("."):
         node = next(node for node in body if getattr(node, "name", None) == name
@@ -84,6 +83,8 @@ def printed(command):
 NUMERAL = r"(?<![\w.,])\.?\d[\d,]*(?:\.\d+)*"
 MATH = r"(?s)```math\n.*?```|\$`.*?`\$"
 LINK = r"\[(?:[Ss]ection )?(\d[\d.]*)[^\]]*\]\(#([^)]*)\)"  # a link to a numbered section: its number, its target
+REFERENCE = r"\[(?:[Ss]ection (\d[\d.]*)\]\[)?(\d+(?:\.\d+)?)\](?![(:\w])"  # with its target at the end of the file
+TARGET = r"(?m)^\[([^\]\n]+)\]: (\S+)$"  # a line at the end of the file: what a reference stands for
 COMMENT = r"(?m)(?<=\S)  # (.*)$"
 WORDS = "four five six seven eight nine ten eleven twelve".split()
 
@@ -108,17 +109,43 @@ def prose(section):
     """What a person reads of a section as sentences and tables: without headings, fences, links and commands."""
     text = re.sub(r"(?ms)^```.*?^```$", "", section)
     text = re.sub(r"(?m)^#.*$", "", text)
-    text = re.sub(LINK, "", text)  # a test of its own compares number and target
+    text = re.sub(TARGET, "", text)
+    text = re.sub(f"{LINK}|{REFERENCE}", "", text)  # a test of its own compares number and target
     text = re.sub(r"\]\([^)]*\)", "]", text)
-    text = re.sub(r"(?m)^<details><summary><b>\d+\.", "", text)
+    text = re.sub(r"(?m)^\d\. |(?<=[.?*] )[1-9]\. (?=[A-Z0-9\"`$])|^\*\*\d\.\*\*", "", text)  # questions
     text = re.sub(r"\b(?:GPT|UTF)-\d\b", "", text)  # a name
     text = re.sub(r"\bPython 3\.\d+\b", "", text)  # a name
-    text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 8.2
+    text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 12.2
+    return text
+
+
+FRACTIONS = (r"(?i)\b(?:half|halves?|halved|thirds?|quarters?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|"
+             r"hundredths?|thousandths?|twice|doubles?|dozens?)\b")
+
+
+VERDICTS = (r"(?i)`(?:wte|wpe|lm_head|attn_w[qkvo]|mlp_fc[12])`|\b(?:more|less|fewer|larger|smaller|longer|shorter|"
+            r"above|below|higher|lower|better|worse|never|always|faster|slower|nearly|far|lost|kept|before|after|against|"
+            r"along|grows?|falls?|hardly|most|least|same|other|equal|different|forward|backward|minimal|refactored|"
+            r"educational|first|last|only|none|both|every|all|right|wrong|loud|silent|positive|negative|up|down|rows?|"
+            r"columns?|not|no|nothing)\b")
+
+
+def flat(text):
+    """A text with single spaces, as one reads it."""
+    return " ".join(text.split())
+
+
+def without(text, sentences):
+    """The text, flattened, with these sentences cut out. Raises AssertionError for one that is not there."""
+    text = flat(text)
+    for sentence in sorted(sentences, key=len, reverse=True):
+        assert flat(sentence) in text, sentence
+        text = text.replace(flat(sentence), "; ")
     return text
 
 
 def counts(name):
-    """What the table of section 1.1 says of one script, as a dictionary in the order of its rows."""
+    """What the table of section 7.1 says of one script, as a dictionary in the order of its rows."""
     text = helpers.source(name)
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
