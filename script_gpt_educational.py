@@ -1,13 +1,14 @@
 """A GPT from first principles, taught by running it: the program of script_gpt_refactored.py with a lecture around it.
 
 The program reads a list of names, one a line, learns how names are spelled, and invents new ones. The docstrings hold
-the lectures, each in four levels: WHAT it is, WHY it is there, HOW it works on small numbers you can check by hand, and
-what lies DEEPER. PAUSE AND THINK puts a question before its answer. Every statement that starts with `lecture.` only
-reads values and prints (one adds the option --pause); take them all away and the program is that of
-script_gpt_refactored.py, to the last bit.
+the lectures: each asks a question, says what would go wrong without an answer, and checks the answer on numbers small
+enough for a pencil, or on a run that was measured. PAUSE AND THINK is for you; the answers come a little later. Every
+statement that starts with `lecture.` only reads values and prints (one adds two options); take them all away and the
+program is that of script_gpt_refactored.py, to the last bit.
 
-Run it:    python3 script_gpt_educational.py | less       (or let it scroll by: the figures stay)
-           python3 script_gpt_educational.py --pause      (waits for your guess at each question)
+Run it:    python3 script_gpt_educational.py | grep -v ^step | less
+           python3 script_gpt_educational.py --pause                   (waits for your guess at each question)
+           python3 script_gpt_educational.py --close-ups 1,50,1000     (looks closely at these steps)
 Read it:   from top to bottom; the lecturer's own code comes last, and you can leave it unread
 
 Shapes are written [rows][columns]. A weight matrix is stored [n_out][n_in], so a layer computes y = W x. With the
@@ -81,59 +82,32 @@ class GPTConfig:
     and weight_std are not checked.
 
     LECTURE: Hyperparameters
-    These numbers are chosen before training. What each does, why it has its value, what happens when it is raised or
-    lowered, and where it comes from. The figures are the mean loss of the last 100 of 300 steps on names.txt, lower is
-    better, as `python3 script_gpt_educational.py --steps 300 --n-embd 32 | grep "after step 300"` prints it; what has
-    no option was changed in GPTConfig. With the defaults the figure is 2.52. Three other seeds give 2.60, 2.48 and
-    2.53, mostly because they read other names. All the runs below read the same names, but one run proves little:
-    before you believe in a small difference, repeat it with other seeds.
+    Were the numbers that are not learned chosen well? The default run has a loss per token of 2.50 ± 0.01 on 1,000
+    names it did not read. When one of them alone is changed, the loss changes by so much (mean ± standard deviation
+    over five seeds; + is worse). A star marks at least 0.01 that is more than twice the standard deviation; the rest is
+    smaller, or may be chance. (Unsteady: at a rate of 0.1 the last bits of sums, which differ between versions of
+    Python, change its digits.) Others: GPT-2 small, and Adam's paper.
 
-    n_layer = 1, the depth. Each layer is one round of looking around (attention) and thinking it over (MLP). One is
-    enough to see everything, and trains in seconds. Raised: n_layer=2 gives 2.52: no gain in 300 steps, at about twice
-    the work. GPT-2 small has 12 (Radford et al., 2019).
+        parameter     here lowered to             raised to              others
+        n_layer       1                           2     -0.003 ± 0.004   12
+        n_embd        16   8     +0.015 ± 0.007 * 32    +0.000 ± 0.005   768
+        n_head        4    1     +0.001 ± 0.004   8     -0.002 ± 0.004   12
+        block_size    16                          32    -0.002 ± 0.003   1,024
+        learning_rate 0.01 0.001 +0.072 ± 0.009 * 0.1   +, unsteady      0.001
+        beta1         0.85 0     -0.003 ± 0.001   0.95  +0.003 ± 0.003   0.9
+        beta2         0.99 0.9   +0.012 ± 0.003 * 0.999 -0.002 ± 0.003   0.999
+        eps_adam      1e-8                        0.01  -0.001 ± 0.002   1e-8
+        num_steps     1000 300   +0.064 ± 0.017 * 3000  -0.043 ± 0.006 *
+        weight_std    0.08 0.01  +0.003 ± 0.004   0.5   +0.144 ± 0.027 * 0.02
 
-    n_embd = 16, the width: how many numbers describe a token at each stage. Lowered: n_embd=8 gives 2.54. Raised:
-    n_embd=32 gives 2.54, with four times the numbers in each square matrix: no gain in 300 steps. GPT-2 small has 768.
+    n_layer is how often a token looks around (attention) and thinks it over (MLP), n_embd how many numbers describe it,
+    n_head how many heads share them, block_size how many tokens are read at most. beta1 and beta2 are memories of about
+    1 / (1 - beta) steps, here 7 and 100. Training does not see temperature = 0.5 and num_samples = 20. The same seed,
+    the same run.
 
-    n_head = 4, the attention heads: each looks in its own way, on a slice of n_embd / n_head numbers. The count of
-    parameters does not change with it. n_head=1 gives 2.52, n_head=8 gives 2.52: on this task it matters little.
-    Several heads come from Vaswani et al. (2017), who used 8.
-
-    block_size = 16, the longest context in tokens, and so the number of rows in wpe. No name in names.txt has more
-    than 15 letters, so with BOS each one fits. Lowered: block_size=4 gives 2.73, but that is another task: only the
-    first 4 letters of a name are asked, and beginnings are harder to guess than ends. Raised: block_size=32 gives
-    2.52; the new rows of wpe are never used (only the draw of the random weights differs). GPT-2 has 1,024.
-
-    learning_rate = 0.01, how far each parameter with a gradient moves in the very first step; it falls linearly to 0.
-    Lowered: learning_rate=0.001 gives 2.76, too slow for 300 steps. Raised: learning_rate=0.1 gives 2.65: its first
-    steps are so long that the run spends itself in coming back. Adam's authors suggest 0.001 (Kingma and Ba, 2015);
-    small models on short runs can take more.
-
-    beta1 = 0.85, how much of the running mean of the gradient is kept at each step: a memory of about 1 / (1 - beta1),
-    here 7 steps. beta1=0.0 (no memory) gives 2.52, beta1=0.95 gives 2.53. The paper uses 0.9.
-
-    beta2 = 0.99, the same for the running mean of the squared gradient: a memory of about 100 steps. beta2=0.9 gives
-    2.52, beta2=0.999 (the paper's value, a memory of 1,000 steps) gives 2.52.
-
-    eps_adam = 1e-8 keeps a division by 0 away where a parameter has never had a gradient. Raised, it makes the steps
-    depend on the gradient's size again, as in plain descent: eps_adam=0.01 gives 2.51, no worse here. The value is the
-    paper's.
-
-    num_steps = 1000, one name each. num_steps=100 gives 2.80 over its 100 steps, num_steps=1000 gives 2.47 over its
-    last 100. (Those are other names than the last 100 of 300, so compare with care.)
-
-    weight_std = 0.08, the spread of the first weights. Lowered: weight_std=0.01 gives 2.53. Raised: weight_std=0.5
-    gives 3.21: the first guesses are then sure of themselves and wrong. GPT-2 uses 0.02. It follows no rule such as 1
-    / sqrt(fan-in); it was found to work, as a good range of values does.
-
-    temperature = 0.5 divides the logits when names are drawn; training never sees it. After the default run, 20
-    samples at temperature=0.1 hold 10 different names, at temperature=0.5 20, at temperature=2.0 20. num_samples = 20
-    says how many to draw, seed = 42 where chance starts: the same seed, the same run.
-
-    PAUSE AND THINK: which of these changes clearly did harm?
-    ANSWER: few: a learning rate ten times too low or too high, and first weights far too large (block_size=4 and
-    num_steps=100 were asked other questions). The rest are a few hundredths in a single run. Whether those are real,
-    only more seeds can tell; try n_embd=8 with a few.
+    PAUSE AND THINK: which of these numbers would you change first?
+    ANSWER: num_steps: three times as many lower the loss by 0.04, more than anything else in the table. Most harm, more
+    than 0.03, is done by far too few steps, a rate ten times too low or too high, and large first weights.
     """
 
     n_layer: int = 1
@@ -221,26 +195,25 @@ class Tokenizer:
     ```
 
     LECTURE: Tokens
-    WHAT. A model works on numbers, so text becomes numbers first. Here each character is one token, and its number is
-    its place in the vocabulary. BOS, the next number after them, marks both ends of a document.
-
-    WHY. With characters the vocabulary is small, and no name written in them is unknown. The price is length: GPT-2
-    uses pieces of words instead (byte-pair encoding, Sennrich et al., 2016), which makes texts shorter and the
-    embedding table far longer.
-
-    HOW. With the 26 letters, a is 0, e is 4, m is 12, z is 25, and BOS is 26:
+    How does text become something to compute with? Each character is a token, and its number, the token id, is its
+    place in the vocabulary. BOS, the next number after them, marks both ends. With the 26 letters, a is 0, e is 4, m is
+    12, z is 25, and BOS is 26:
 
     >>> Tokenizer("abcdefghijklmnopqrstuvwxyz").encode("emma")
     [26, 4, 12, 12, 0, 26]
 
-    DEEPER. The numbers are names, not quantities: that m is three times e means nothing. The first thing the model
-    does with a token is to fetch its row of wte, n_embd learned numbers, and to add the row of wpe for its position.
-    Only that sum is computed with. Without wpe the last letter would see what stands before it as a bag of letters.
-    One token does the work of two, start and end, because the two never meet: as a question it says a name begins, as
-    an answer it says the name is over.
+    The ids are names, not quantities: that m is three times e means nothing. So the model fetches a row of wte for the
+    token and a row of wpe for its position, n_embd learned numbers each, and computes with their sum. Without wpe a
+    single layer would see what stands before the last letter as a bag: which letters, not in which order. With names it
+    hardly matters: the loss per token on unread ones is 2.497 ± 0.007 with wpe, 2.502 ± 0.005 without. With neither
+    attention nor MLP it is 2.503 ± 0.007 and 2.610 ± 0.005 (ten seeds). (GPT-2 uses pieces of words instead of letters,
+    byte-pair encoding, Sennrich et al., 2016: shorter texts, a far longer table.)
 
     PAUSE AND THINK: how many questions does the name "emma" put to the model?
     ANSWER: five, one a position: what follows BOS, e, m, m, a? The last answer is BOS.
+
+    PAUSE AND THINK: how can one token mark both the start and the end?
+    ANSWER: the two never meet: as a question it says that a name begins, as an answer that the name is over.
     """
 
     def __init__(self, vocabulary: str) -> None:
@@ -310,17 +283,11 @@ class Value:
     -a, a - b, a / b are said in terms of these.
 
     LECTURE: Computation graphs and the chain rule
-    WHAT. A Value is a number that knows which numbers it was computed from, and how steeply it changes with each of
-    them. Joined together they are a graph, from the parameters at one end to the loss at the other. The numbers a
-    Value was computed from are called its children, and it is a parent of each.
-
-    WHY. To lower the loss we need its slope in every parameter, called the gradient: raise a parameter by a tiny h,
-    and the loss changes by h times its gradient. So where it is positive, lower the parameter a little; where it is
-    negative, raise it. That, repeated, is all of training. Nudging them one at a time would take a whole forward pass
-    for each; the chain rule gives all the slopes in a single walk back.
-
-    HOW. Slopes multiply along a path and add up over paths. In L = a * a + a the number a reaches L by three ways,
-    with slopes a, a and 1; at a = 3 they add up to 7:
+    In which direction must each parameter move for the loss to fall? Nudging them one at a time would take a whole
+    forward pass for each. A Value therefore remembers which numbers it was computed from, its children, and how steeply
+    it changes with each. One walk back through this graph gives the slope of the loss in every parameter, the gradient.
+    Slopes multiply along a path and add up over paths. In L = a * a + a the number a reaches L by three ways, with
+    slopes a, a and 1; at a = 3 they add up to 7:
 
     >>> a = Value(3.0)
     >>> L = a * a + a
@@ -328,18 +295,16 @@ class Value:
     >>> L.data, a.grad
     (12.0, 7.0)
 
-    DEEPER. Walking from the loss to the parameters is reverse mode: right where one output depends on many inputs. It
-    costs a small constant times the forward pass, however many parameters there are (Baur and Strassen, 1983). Walking
-    the other way, forward mode, gives the slopes of all outputs in one input, and would need a walk for each
-    parameter.
+    So raise a by a tiny h, and L rises by 7 h. Where the slope is positive, lower the parameter a little; where it is
+    negative, raise it: that, repeated, is all of training. The walk costs a small constant times the forward pass,
+    however many parameters there are (reverse mode; Baur and Strassen, 1983).
 
     PAUSE AND THINK: why does backward say `child.grad += ...` and not `child.grad = ...`?
-    ANSWER: because a number may be used more than once. Each use is a path to the loss, and slopes add over paths;
-    with = the last path would wipe out the others (a above would get 3).
+    ANSWER: because a number may be used more than once. Each use is a path to the loss, and slopes add over paths; with
+    = the last path would wipe out the others (a above would get 3).
 
     PAUSE AND THINK: and why must the optimizer set the gradients back to 0?
-    ANSWER: for the same reason: the next backward adds to what it finds, and the slopes of two different names would
-    mix.
+    ANSWER: for the same reason: the next backward adds to what it finds, and the slopes of two names would mix.
     """
 
     __slots__ = ("data", "grad", "children", "local_grads")
@@ -384,16 +349,11 @@ class Value:
         Raises RuntimeError if self is not on the tape: it is a leaf, or the tape has been cleared since.
 
         LECTURE: Why a tape
-        WHAT. Every computed Value is appended to one list, the tape, at its birth. backward walks it from the end.
-
-        WHY. A Value may hand its gradient down only when it is complete, after everything computed from it has handed
-        down its own. The usual way is to sort the graph depth first before each walk, with recursion and a set of what
-        has been seen.
-
-        HOW. No number can be computed before the numbers it is computed from exist. So the order of birth already has
-        every child before its parents (in this family, the children are born first), and its reverse has every parent
-        before its children: nothing is left to sort. A chain of 100,000 additions is no problem, where a recursive
-        sort meets Python's recursion limit:
+        In which order must the walk go? A Value may hand its gradient down only after everything computed from it has
+        handed down its own. The usual way is to sort the graph first, by recursion; on a long chain that meets Python's
+        recursion limit. But no number can be computed before those it is computed from exist. So every computed Value
+        is appended to one list at its birth, the tape, where every child stands before its parents (in this family the
+        children are born first). backward walks it from the end, with nothing left to sort:
 
         >>> total = x = Value(1.0)
         >>> for _ in range(100_000):
@@ -402,10 +362,8 @@ class Value:
         >>> x.grad
         100001.0
 
-        DEEPER. The tape is what training pays in memory: everything computed on the way is kept until the walk back.
-        (Generating records one here too, and clears it after each name; most engines then record nothing.) Large
-        models throw part of it away and compute it a second time (Chen et al., 2016). The list of elementary steps is
-        Wengert's (1964), who walked it forwards; walking it backwards is Linnainmaa's (1970).
+        The tape costs memory: everything computed on the way is kept until the walk back. (Generating records one here
+        too, and clears it after each name; most engines then record nothing.)
 
         PAUSE AND THINK: what happens when backward is called twice on the same loss?
         ANSWER: here, an error: the first walk has used up the tape. A simple engine that sorts the graph would say
@@ -438,20 +396,15 @@ def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; row + x joins the l
     the row and then x, the slopes x and then the row. ∂L/∂W[i][j] = ∂L/∂y_i * x_j, and ∂L/∂x_j = Σ_i ∂L/∂y_i * W[i][j].
 
     LECTURE: What a layer computes
-    WHAT. y = W x: each number of y is a weighted sum of all the numbers of x, with one row of W for its weights.
-
-    WHY. It is the simplest way to make new numbers out of old ones that can be learned: a weight says how much one
-    number counts for another. Of the 4,192 parameters 3,504 are such weights; the others are the rows of wte and wpe.
-
-    HOW. The first row gives 1 * 5 + 2 * 6 = 17, the second 3 * 5 + 4 * 6 = 39:
+    How can new numbers be made of old ones in a way that can be learned? As weighted sums, y = W x: each number of y is
+    a sum of all the numbers of x, with one row of W for its weights. Here 1 * 5 + 2 * 6 = 17 and 3 * 5 + 4 * 6 = 39:
 
     >>> W = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
     >>> [y.data for y in linear([Value(5.0), Value(6.0)], W)]
     [17.0, 39.0]
 
-    DEEPER. A sum of products is one node here, not a node for each product and each sum: the slope in one factor is
-    simply the other factor. Most of this program's speed comes from that. And since W is stored [n_out][n_in], this is
-    W x; libraries that store vectors as rows write the same as x times the transpose of W.
+    A weight says how much one number counts for another, and learning changes it. Of the 4,192 parameters 3,504 are
+    such weights; the others are the rows of wte and wpe.
 
     PAUSE AND THINK: how does the loss change with W[0][1]?
     ANSWER: by (slope of the loss in y[0]) times x[1]: the chain rule, one step.
@@ -472,38 +425,32 @@ def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
     every exponent at 0 or below, so nothing overflows.
 
     LECTURE: Why softmax subtracts the maximum
-    WHAT. A logit is a raw score for one token: any number, larger for likelier. softmax turns a list of them into
-    probabilities: e to the power of each, divided by the sum of these powers. That makes each positive, keeps their
-    order, and turns a difference of 1 between two logits into a ratio of e between their probabilities. logsumexp is
-    the logarithm of that sum, computed so that it cannot overflow.
-
-    WHY. The exponential grows fast. Python raises OverflowError from about 710 on; arrays give infinity, and then NaN:
+    How do scores become probabilities? A logit is a raw score for one token: any number, larger for likelier. softmax
+    takes e to the power of each and divides by the sum of these powers: all become positive, their order stays, and a
+    difference of 1 between two logits becomes a ratio of e. But the powers grow fast:
 
     >>> math.exp(1000.0)
     Traceback (most recent call last):
     OverflowError: math range error
 
-    HOW. Taking the same amount off every number changes no probability, since e^(x - m) = e^x / e^m and the divisor
-    cancels. With m the largest, every power is at most 1:
+    Taking the same amount off every number changes no probability, since e^(x - m) = e^x / e^m and the divisor cancels.
+    With m the largest, every power is at most 1:
 
     >>> [round(p.data, 3) for p in softmax([Value(1000.0), Value(999.0)])]
     [0.731, 0.269]
 
-    DEEPER. On paper a softmax of two or more numbers is never exactly 0 or 1; in floating point it gets there. The
-    logarithm of that 0 would be an error, so the loss never takes it: it is logsumexp(logits) - logits[target], which
-    knows no 0:
+    In floating point a probability can still reach 0. The loss never takes the logarithm of that: it is
+    logsumexp(logits) - logits[target], where logsumexp is the logarithm of the sum:
 
     >>> logits = [Value(1000.0), Value(0.0)]
-    >>> [p.data for p in softmax(logits)]
-    [1.0, 0.0]
-    >>> (logsumexp(logits) - logits[1]).data
-    1000.0
+    >>> [p.data for p in softmax(logits)], (logsumexp(logits) - logits[1]).data
+    ([1.0, 0.0], 1000.0)
 
     PAUSE AND THINK: softmax([1, 2, 3]) or softmax([101, 102, 103]): which is more even?
     ANSWER: they are the same. Only the differences between logits count.
 
     PAUSE AND THINK: and softmax([10, 20, 30])?
-    ANSWER: far less even: the differences are ten times as large. That is what a low temperature does.
+    ANSWER: far less even: the differences are ten times as large.
     """
     largest = max(value.data for value in x)
     powers = [math.exp(value.data - largest) for value in x]
@@ -546,24 +493,21 @@ def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1 (0 stays 0)
     ```
 
     LECTURE: Why normalise
-    WHAT. rmsnorm scales a vector so that the mean of its squares is 1. Its direction stays.
-
-    WHY. Every layer adds to x, so the size of x changes from layer to layer and from step to step. Dot products change
-    with it, and large ones make attention all-or-nothing. Behind a norm, attention and MLP always read numbers of the
-    same size. (lm_head reads x as it is. And in the first layer the norm follows another at once and changes almost
-    nothing: it is there because every layer begins with one.)
-
-    HOW. For [3, 4] the mean square is (9 + 16) / 2 = 12.5, its root 3.536, and both numbers are divided by that:
+    What if x grew from layer to layer, since every layer adds to it? Dot products would grow with it, and large ones
+    make attention all-or-nothing. rmsnorm (Zhang and Sennrich, 2019) scales a vector so that the mean of its squares is
+    1; its direction stays. For [3, 4] the mean square is (9 + 16) / 2 = 12.5, its root 3.536, and both are divided by
+    that:
 
     >>> [round(y.data, 3) for y in rmsnorm([Value(3.0), Value(4.0)])]
     [0.849, 1.131]
 
-    DEEPER. LayerNorm (Ba et al., 2016) also takes the mean off and has learned gains; RMSNorm (Zhang and Sennrich,
-    2019) leaves the mean, and this model has no gains. So the values need not have variance 1, and they are not
-    bounded by 2 but by sqrt(n), reached when all the size sits in one number:
+    The mean is not taken off, and no number can become larger than sqrt(n), reached when all the size sits in one:
 
     >>> [round(y.data, 3) for y in rmsnorm([Value(x) for x in (9, 0, 0, 0)])]
     [2.0, 0.0, 0.0, 0.0]
+
+    Without any norm this small model has a loss of 2.52 ± 0.01 on unread names instead of 2.50 ± 0.01 (five seeds).
+    (lm_head reads x as it is. In the first layer the norm follows another at once and changes almost nothing.)
 
     PAUSE AND THINK: x becomes ten times as large. What does rmsnorm(x) do?
     ANSWER: almost nothing: the scale becomes ten times as small. Only epsilon, 1e-5 beside the mean square, makes a
@@ -584,20 +528,17 @@ def initialize_parameters(config, vocab_size, rng):
     The weights must differ: neurons that start equal get equal gradients and stay equal for ever.
 
     LECTURE: First weights
-    WHAT. Each weight starts as a random number from a normal distribution around 0, here with standard deviation 0.08.
-
-    WHY. They must differ, or equal neurons would get equal gradients and stay equal for ever. They must not be large,
-    or the first guesses are sure of themselves and wrong. Very small ones do little harm in one layer; in deep
-    networks without norms and residual connections, signals and gradients would fade on their way.
-
-    HOW. A sum of n products has about sqrt(n) times the size of one. Weights of 1 / sqrt(n) would keep the size as it
-    is: for 16 and for 64 inputs that would be
+    Where does training start? Each weight is drawn at random around 0, from a normal distribution with standard
+    deviation 0.08. They must differ, or equal neurons would get equal gradients and stay equal for ever. They must not
+    be large, or the first guesses are sure of themselves and wrong: with a standard deviation of 0.5 the loss on unread
+    names, after training, is 2.64 ± 0.02 instead of 2.50 ± 0.01 (five seeds). A sum of n products has about sqrt(n)
+    times the size of one, so weights of 1 / sqrt(n) would keep the size as it is, for 16 and for 64 inputs
 
     >>> 16 ** -0.5, 64 ** -0.5
     (0.25, 0.125)
 
-    DEEPER. 0.08 is smaller than either; it was found to work. Rules that keep the size through many layers are due to
-    Glorot and Bengio (2010) and He et al. (2015).
+    and 0.08 is smaller than either; it was found to work. Glorot and Bengio (2010) and He et al. (2015, "Delving Deep
+    into Rectifiers") have rules that keep the size through many layers.
 
     PAUSE AND THINK: what would the model learn if all weights started at 0?
     ANSWER: nothing: all logits are 0, and since every product has a factor 0, no gradient gets through to any weight.
@@ -624,8 +565,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     before is in the cache, so the model cannot look ahead, and no mask is needed.
 
     A transformer layer adds to the residual stream x twice, each time from a normalised copy of it (pre-norm, as in
-    GPT-2; the residual connection is He et al., 2015). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes back through f: the
-    gradient always has a direct way.
+    GPT-2; residual connections: He et al., 2015, "Deep Residual Learning"). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes
+    back through f: the gradient always has a direct way.
 
     ```mermaid
     flowchart TB
@@ -662,14 +603,10 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     ```
 
     LECTURE: Why residual connections
-    WHAT. Attention and MLP do not replace x, they add to it: x = x + f(x). The running sum is called the residual
-    stream.
-
-    WHY. What a layer cannot use it can leave alone. And since the slope of x + f(x) is 1 + f'(x), the gradient reaches
-    every depth, however small f' is: of all the paths back, one has slope exactly 1. Without the 1, a chain of small
-    f' multiplies to almost nothing.
-
-    HOW. A layer whose own slope is only 0.001 still passes the gradient on:
+    What if a layer replaced x by its result? Whatever it did not carry over would be lost, and the slopes of many
+    layers would multiply, to almost nothing where they are small. So attention and MLP add to x: x = x + f(x). The
+    running sum is called the residual stream; it begins with the normalised sum of the two embeddings. The slope of x +
+    f(x) is 1 + f'(x): a layer whose own slope is only 0.001 still passes the gradient on:
 
     >>> x = Value(2.0)
     >>> y = x + x * 0.001
@@ -677,35 +614,25 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     >>> x.grad
     1.001
 
-    DEEPER. The idea comes from image recognition (He et al., 2015). Here the norm stands inside, x + f(rmsnorm(x)), as
-    in GPT-2: from layer to layer nothing scales the stream, which makes deep models easier to train (Xiong et al.,
-    2020). Unlike GPT-2, this model normalises the embeddings once at the start, and not the stream at the end.
-
-    PAUSE AND THINK: could many linear layers in a row do without the relu?
-    ANSWER: no: a linear map of a linear map is one linear map. The relu between them makes the difference.
+    Without the two additions this model has a loss of 2.56 ± 0.01 on unread names instead of 2.50 ± 0.01 (five seeds).
+    The idea comes from image recognition (He et al., 2015, "Deep Residual Learning"). Here the norm stands inside, x +
+    f(rmsnorm(x)), as in GPT-2, which makes deep models easier to train (Xiong et al., 2020). Unlike GPT-2, this model
+    normalises the embeddings once at the start, and not the stream at the end.
 
     LECTURE: Query, key and value
-    WHAT. Each position makes three vectors of itself: a query (what do I look for?), a key (what can I be found by?)
-    and a value (what do I pass on?). A head compares the query of this position with the keys of all positions so far,
-    and takes a mean of their values, weighted by how well they fit.
-
-    WHY. The answer to "what comes next" lies in other letters, and which of them matters depends on what they are.
-    Weights fixed by position could not know that; these are computed anew for each name.
-
-    HOW. With query [1, 0] and two cached keys [1, 0] and [0, 1] the scores are 1 and 0. Divided by sqrt(2):
+    What if the answer stands in another letter than the last? Then numbers must be carried from position to position,
+    and which position matters depends on what stands there. So each position makes three vectors of itself: a query
+    (what do I look for?), a key (what can I be found by?) and a value (what do I pass on?). A head compares the query
+    of this position with the keys of all positions so far, and takes a mean of their values, weighted by how well they
+    fit. With query [1, 0] and the cached keys [1, 0] and [0, 1] the scores q . k are 1 and 0; divided by sqrt(2):
 
     >>> scores = [Value(1 / math.sqrt(2)), Value(0.0)]
     >>> [round(weight.data, 2) for weight in softmax(scores)]
     [0.67, 0.33]
 
-    so the head passes on two thirds of the first value and one third of the second.
-
-    DEEPER. Without the story: q . k multiplies number by number and adds up. It is large where both are large in the
-    same places with the same sign, 0 where they have nothing in common, negative where they disagree. With x and x'
-    the normalised vectors of two positions it is (W_q x) . (W_k x'): learned, and not the same in both directions.
-    Keys and values of past positions never change, so they are kept (the cache), and each new token costs one row of
-    scores rather than all of them. Its own key is appended before it looks, so there is always something to look at;
-    and since later keys are not there yet, no mask is needed.
+    so the head passes on two thirds of the first value and one third of the second. Keys and values of past positions
+    never change, so they are kept (the cache). Its own key is appended before it looks, so there is always something to
+    look at; later keys are not there yet, so no mask is needed.
 
     PAUSE AND THINK: what are a head's weights at position 0?
     ANSWER: [1.0]. There are as many weights as positions so far, and so far there is one: itself.
@@ -713,13 +640,40 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     PAUSE AND THINK: do the heads work at the same time?
     ANSWER: here one after another, in a loop. They do not depend on each other, so they could.
 
+    LECTURE: What attention is worth, and where to see it
+    What breaks without attention? On names, after 1,000 steps, almost nothing. The loss per token on unread names is
+    2.497 ± 0.007 with it and 2.502 ± 0.008 without (ten seeds). The difference, 0.004 before rounding, is less than the
+    spread between seeds. After 10,000 steps it is 0.026 (five seeds). So do not read much into pictures of attention on
+    names.
+
+    It counts where the answer stands elsewhere in the document. Let every document be a name of five letters three
+    times, such as emilyemilyemily, and one head do the work. On such documents that were not read the loss per token is
+    2.424 ± 0.006 without attention and 0.823 ± 0.004 with (ten seeds). See it yourself: `python3 levels/data.py repeat
+    > repeat.txt`, then `python3 script_gpt_educational.py repeat.txt --n-head 1`. In one such run (seed 42) the head
+    looked like this at a document that was not read; blank is below 2 %:
+
+                ^   e   m   i   l   y   e   m   i   l   y   e   m   i   l
+          5 y      93           6
+          6 e          95   3
+          7 m              98
+          8 i                 100
+          9 l                      99
+         10 y      77                  19           2
+         11 e          97
+         12 m              82                  16
+         13 i                  99
+         14 l                      91                   9
+
+    In every row 93 to 100 % go four or nine places back, where the letter stands that comes next. As the distance is
+    always the same, it can be learned from the positions alone: this head might not find a repeat at another distance.
+
+    PAUSE AND THINK: the name begins again after five letters. Why does the head look four places back, and not five?
+    ANSWER: five places back stands the letter that was just read. The one after it is wanted.
+
     LECTURE: Why divide by the square root of head_dim
-    WHAT. Each score q . k is divided by sqrt(head_dim) before softmax.
-
-    WHY. A sum of d independent products of size 1 has size sqrt(d): variances add. With wide heads the scores would
-    grow, softmax would put nearly everything on one position, and its slopes would be close to 0.
-
-    HOW. The spread of q . k for d = 64 random numbers of spread 1 is about sqrt(64) = 8:
+    What if the scores were not divided? A sum of d independent products of size 1 has size sqrt(d): variances add. So
+    wide heads would begin with large scores, and the larger they are, the more softmax puts on one position alone,
+    where its slopes are close to 0. For d = 64 random numbers of spread 1 the spread of q . k is about sqrt(64) = 8:
 
     >>> rng = random.Random(0)
     >>> def score():
@@ -727,30 +681,32 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     >>> round(math.sqrt(sum(score() ** 2 for _ in range(4000)) / 4000))
     8
 
-    DEEPER. That is Vaswani et al. (2017). With the default head_dim of 4 the factor is only 2, and it makes no
-    difference one could see: the last 100 of 300 steps average 2.52 with it, 2.52 without any division, 2.52 with
-    head_dim itself. The rule is for wide heads.
+    So each score is divided by sqrt(head_dim) (Vaswani et al., 2017). With the default head_dim of 4 the factor is only
+    2, and it makes no difference beyond chance: the loss on unread names is 2.50 ± 0.01 with it, 2.50 ± 0.01 without
+    any division, 2.50 ± 0.01 with head_dim itself (five seeds).
 
     PAUSE AND THINK: why the square root, and not head_dim itself?
     ANSWER: because variances add, not sizes. Dividing by d would leave wide heads with scores of size 1 / sqrt(d), and
-    attention nearly even at the start; training can then still make the scores larger.
+    attention nearly even at the start. (Only at the start: training can make the scores larger.)
 
     LECTURE: The MLP and its relu
-    WHAT. After attention each position thinks on its own: 4 n_embd weighted sums of its n_embd numbers, the negative
-    ones set to 0 (relu), and n_embd weighted sums of what is left.
+    What makes something new of what attention has gathered? A head only takes means. So after attention each position
+    thinks on its own: 4 n_embd weighted sums of its n_embd numbers, the negative ones set to 0 (relu), and n_embd
+    weighted sums of what is left. A neuron speaks only when its pattern is there: with weights 1 and -2 it is silent
+    for [1, 1] and speaks for [3, 1]:
 
-    WHY. Each of the 4 n_embd neurons is a detector that speaks only when its pattern is there. Attention carries
-    numbers between positions; here something new is made of them. About half of this model's parameters, 2,048 of
-    4,192, stand in the MLP.
-
-    HOW. A neuron with weights 1 and -2 is silent for [1, 1] and speaks for [3, 1]:
-
-    >>> [linear([Value(a), Value(b)], [[Value(1.0), Value(-2.0)]])[0].relu().data for a, b in ((1, 1), (3, 1))]
+    >>> neuron = [[Value(1.0), Value(-2.0)]]
+    >>> [linear([Value(a), Value(1)], neuron)[0].relu().data for a in (1.0, 3.0)]
     [0.0, 1.0]
 
-    DEEPER. Where a neuron is silent its slope is 0, so there it gets no gradient; in this program its output is then a
-    constant 0, linked to nothing. That need not last, even if it is silent for every name: what it reads changes as
-    the embeddings are trained, and it may speak again. The narrated steps count the parameters without a gradient.
+    2,048 of the 4,192 parameters, 48.9 %, stand in mlp_fc1 and mlp_fc2. On names, after 1,000 steps, the loss on unread
+    names is 2.497 ± 0.007 with them and 2.497 ± 0.007 without (ten seeds): no difference beyond chance. On sums such as
+    7+5=12 they count: 93 ± 3 % of the digits right against 55 ± 10, in sums never shown, after 5,000 steps (five
+    seeds). Where a neuron is silent its slope is 0, so there it gets no gradient. That need not last, even if it is
+    silent for every name: what it reads changes as the embeddings are trained, and it may speak again.
+
+    PAUSE AND THINK: could many linear layers in a row do without the relu?
+    ANSWER: no: a linear map of a linear map is one linear map. The relu between them makes the difference.
 
     PAUSE AND THINK: what is the slope of relu at exactly 0?
     ANSWER: there is none: from the left it is 0, from the right 1. By custom 0 is taken; it hardly ever matters.
@@ -802,28 +758,16 @@ def compute_loss(tokens, state_dict, config):
     A document of more than block_size tokens is cut to its first block_size.
 
     LECTURE: Cross-entropy and perplexity
-    WHAT. The loss at a position is -ln p, with p the probability the model gave to the token that really came. The
-    loss of a document is the mean over its positions. exp(loss) is called perplexity.
-
-    WHY. It asks for honest probabilities: in the mean, no other guess is better than the true distribution. And it is
-    smooth, where counting right guesses is not.
-
-    HOW. Being right with p = 0.5 costs little, being surprised costs a lot:
+    How wrong was a guess? Counting right guesses says nothing of how sure they were, and has no slope. So the loss at a
+    position is -ln p, with p the probability the model gave to the token that really came, and that of a document is
+    the mean over its positions. Being right with p = 0.5 costs little, being surprised costs a lot:
 
     >>> [round(-math.log(p), 3) for p in (0.99, 0.5, 0.01)]
     [0.01, 0.693, 4.605]
 
-    Guessing evenly among 27 tokens costs ln 27, at every position, and its perplexity is 27: it does as badly as a fair
-    choice among 27.
-
-    >>> round(math.log(27), 4)
-    3.2958
-
-    DEEPER. The unit is the nat, because ln is used. The likelihood of a name is the product of its tokens'
-    probabilities, and -ln of it the sum of their losses: so the lowest loss is the highest likelihood (up to the
-    weighing: here each name counts the same, whatever its length). In bits (loss / ln 2) it is the length of the
-    shortest code for the next token that knows only what the model knows (Shannon, 1948). The gradient in the logits
-    is as simple as can be: the probabilities, with 1 taken off at the right token.
+    In the mean, no other guess is better than the true distribution. The unit is the nat, because ln is used. exp(loss)
+    is called perplexity: with a perplexity of 27 a model does as badly as a fair choice among 27. The gradient in the
+    logits is the probabilities, with 1 taken off at the right token (and all divided by the number of positions).
 
     PAUSE AND THINK: the loss of one step is 2.1 and of the next 2.6. Has the model become worse?
     ANSWER: one cannot say. They are the losses of two different names, and some names are harder. Judge by the mean
@@ -972,17 +916,17 @@ class AdamOptimizer:
     ```
 
     LECTURE: Why Adam, step by step
-    WHAT. Adam moves each parameter by the running mean of its gradient divided by the root of the running mean of its
-    square.
+    How far should each parameter move? Plain gradient descent, p = p - rate * g, has one rate for all, though their
+    gradients differ by orders of magnitude. Adam (Kingma and Ba, 2015) divides by the gradient's own size:
 
-    WHY. Plain gradient descent, p = p - rate * g, has one rate for all parameters, though their gradients differ by
-    orders of magnitude: what suits one is far too much or too little for another. Dividing by the gradient's own size
-    removes that.
+        m = beta1 m + (1 - beta1) g       a running mean of the gradient
+        v = beta2 v + (1 - beta2) g²      the same for its square
+        m_hat = m / (1 - beta1^t)         both start at 0, too small at first;
+        v_hat = v / (1 - beta2^t)         this makes up for it
+        p = p - rate * m_hat / (sqrt(v_hat) + eps)
 
-    HOW. Step 1: m = beta1 m + (1 - beta1) g, a running mean. Step 2: v = beta2 v + (1 - beta2) g², the same for
-    squares. Step 3: both start at 0 and are too small at first; m_hat = m / (1 - beta1^t) and v_hat = v / (1 -
-    beta2^t) make up for it. Step 4: p = p - rate * m_hat / (sqrt(v_hat) + eps). For the first update m_hat = g and
-    v_hat = g², so the step has the size of the learning rate, against the gradient, whatever the gradient's size:
+    At the first update m_hat = g and v_hat = g², so the step has the size of the learning rate, against the gradient,
+    whatever the gradient's size:
 
     >>> def first_step(gradient):
     ...     parameter = Value(1.0)
@@ -993,11 +937,11 @@ class AdamOptimizer:
     >>> first_step(100.0), first_step(0.001)
     (0.01, 0.01)
 
-    DEEPER. What counts is not how large a gradient is but how it compares with its own past: if it keeps changing its
-    sign, fades, or was once very large, m is small beside sqrt(v) and the step is short. In the default run the median
-    parameter moves 1.00 times the learning rate at step 1, 0.17 times at step 100, 0.10 times at step 500. A parameter
-    whose gradient is 0 at this step still moves, by what m remembers; leaving it out would be another run. Adam:
-    Kingma and Ba (2015).
+    Later a gradient counts by how it compares with its own past: if it keeps changing its sign, fades, or was once very
+    large, m is small beside sqrt(v) and the step is short. A parameter whose gradient is 0 at this step still moves, by
+    what m remembers; leaving it out would be another run. Is it better than plain descent? On names a little: the loss
+    per token on unread ones is 2.497 ± 0.007 with Adam, 2.511 ± 0.008 with plain descent at a rate of 0.1; Adam is
+    ahead with each of the ten seeds. At Adam's rate, 0.01, plain descent comes to 2.684 ± 0.020.
 
     PAUSE AND THINK: somebody multiplies the loss by 1,000. What changes in the steps?
     ANSWER: almost nothing: m and sqrt(v) both grow by 1,000, and only eps, 1e-8, now counts for even less.
@@ -1276,13 +1220,9 @@ def generate_text(
     ```
 
     LECTURE: Temperature
-    WHAT. When a name is invented, the logits are divided by the temperature before softmax, and the next token is
-    drawn by its probability.
-
-    WHY. Always taking the likeliest token would give the same name every time. Drawing gives variety; the temperature
-    says how much.
-
-    HOW. Dividing by 0.5 doubles the differences between logits, so the likeliest gains:
+    How do probabilities become a name? A token is drawn by its probability, and fed back. Always taking the likeliest
+    instead would give the same name every time. Between the two stands the temperature, which divides the logits before
+    softmax: 0.5 doubles the differences between them, so the likeliest gains:
 
     >>> def at(temperature):
     ...     scaled = [Value(logit / temperature) for logit in (2.0, 1.0, 0.1)]
@@ -1290,11 +1230,10 @@ def generate_text(
     >>> at(1.0), at(0.5)
     ([0.659, 0.242, 0.099], [0.864, 0.117, 0.019])
 
-    DEEPER. Towards 0 it becomes the likeliest token always, towards infinity an even draw. The name comes from
-    physics: it is the temperature of a Boltzmann distribution. It does not touch the model, only the dice.
+    Towards 0 it takes the likeliest always, towards infinity it draws evenly. It touches only the dice, not the model.
 
     PAUSE AND THINK: which temperature draws exactly what the model learned?
-    ANSWER: 1. The default of 0.5 draws names that are more typical than those in the data.
+    ANSWER: 1. The default of 0.5 makes likely letters likelier still.
     """
     bos = tokenizer.bos
     tokens, keys, values = list(prompt), {}, {}
@@ -1392,23 +1331,25 @@ class Lecture:
     """The professor's voice. Every line it prints starts with a bar, so that the program's own lines stand apart.
 
     The lectures themselves are written in the docstrings above, beside the code they are about. It is silent until
-    `begin`, and narrates a step in full only if that step is in `narrated`.
+    `begin`, and looks closely at the steps in `close_ups` only.
     """
 
     OBJECTIVES = (
         "What exactly does a GPT compute, from letters in to probabilities out?",
         "What does its loss measure, and which loss means that nothing has been learned?",
         "How does one walk back through the computation give the slope in every parameter at once?",
-        "What does attention look at, and where can I see it?",
+        "What does attention look at, and when is it worth anything?",
         "Does the model invent names, or does it repeat the ones it has read?",
     )
 
     def __init__(self):
-        self.speaking = self.pausing = self.watching = self.choosing = self.line_open = False
-        self.losses = []
-        self.samples = []
-        self.read = set()
-        self.told = set()
+        self.speaking = self.pausing = self.watching = self.choosing = self.line_open = self.titled = False
+        self.losses, self.samples = [], []
+        self.read = []  # the token lists of the documents read, in order
+        self.told = set()  # the lectures that have been told
+        self.asked, self.answers = 0, []  # questions so far; answers still owed
+        self.first_close_up = True
+        self.untrained = self.gradients = None  # what later close-ups compare their figures with
         self.waited = 0.0
 
     # ---- Voice: how things are said --------------------------------------------------------------------------------
@@ -1446,20 +1387,35 @@ class Lecture:
 
     def title(self, text):
         """A heading, with an empty line before it."""
+        self.pause_before_heading()
+        self.say(text)
+        self.draw(self.rule * len(text))
+
+    def pause_before_heading(self):
+        """An empty line; and with --pause, before each heading but the first, time to look at what was said."""
         self.say()
         if self.pausing and self.titled:
             self.wait("To go on, press Enter: ")
         self.titled = True
-        self.say(text)
-        self.draw(self.rule * len(text))
 
     def ask(self, question, answer):
-        """PAUSE AND THINK: waits for a guess if someone is there to make one, then answers."""
-        self.say()
-        self.say(f"PAUSE AND THINK: {question}")
+        """PAUSE AND THINK: answers after a guess if someone is there to make one, else in the next `give_answers`."""
+        self.asked += 1
+        self.say(f"PAUSE AND THINK {self.asked}: {question}")
+        answer = f"ANSWER {self.asked}: {answer}"
         if self.pausing:
             self.wait("Your guess, then press Enter: ")
-        self.say(f"ANSWER: {answer}")
+            self.say(answer)
+        else:
+            self.answers.append(answer)
+
+    def give_answers(self):
+        """The answers still owed: not directly under their questions, so that there is time to think."""
+        if self.speaking and self.answers:
+            self.say()
+            for answer in self.answers:
+                self.say(answer, hang=3)
+            self.answers = []
 
     def wait(self, prompt):
         """Waits for Enter. Ctrl-C here ends the pauses, and then does what it does anywhere else."""
@@ -1475,20 +1431,28 @@ class Lecture:
             raise
         self.waited += time.perf_counter() - started
 
-    def teach(self, heading):
-        """Speaks the lecture of that title, once. It stands in the docstring of the code it is about."""
-        if not self.speaking or heading in self.told or heading not in self.lectures:  # python -OO has no docstrings
-            return
-        self.told.add(heading)
-        self.title(heading)
-        for paragraph in self.lectures[heading]:
-            if paragraph.startswith("PAUSE AND THINK:"):
-                question, answer = paragraph.split("ANSWER:")
-                self.ask(" ".join(question.split()[3:]), " ".join(answer.split()))
-            else:
-                self.say()
-                session = paragraph.startswith(">>>")
-                self.say(paragraph if session else " ".join(paragraph.splitlines()))
+    def teach(self, *headings):
+        """Speaks the lectures of these titles, each once. They stand in the docstring of the code they are about."""
+        for heading in headings:
+            if not self.speaking or heading in self.told or heading not in self.lectures:  # python -OO has none
+                continue
+            self.told.add(heading)
+            self.pause_before_heading()
+            self.draw(f"{self.rule * 2} {heading} ".ljust(self.width, self.rule))
+            before = ""
+            for paragraph in self.lectures[heading]:
+                kind = paragraph[:4]  # PAUS: a question; >>>: a Python session; blanks: a table or a drawing
+                if before and kind != ">>> " and (self.pausing or (kind, before) != ("PAUS", "PAUS")):
+                    self.say()
+                before = kind
+                if kind == "PAUS":
+                    question, answer = paragraph.split("ANSWER:")
+                    self.ask(" ".join(question.split()[3:]), " ".join(answer.split()))
+                elif kind == "    ":
+                    for line in paragraph.splitlines():
+                        self.draw(line)
+                else:
+                    self.say(paragraph if kind == ">>> " else " ".join(paragraph.splitlines()))
 
     def find_lectures(self):
         """{title: paragraphs} of every lecture in this file's docstrings."""
@@ -1503,12 +1467,18 @@ class Lecture:
             text = inspect.cleandoc(owner.__doc__)
             for lecture_text in text.split("LECTURE: ")[1:]:
                 heading, body = lecture_text.split("\n", 1)
+                if self.margin == "|":  # plain ASCII
+                    body = body.replace("± ", "+-").replace("²", "^2")
                 lectures[heading] = [paragraph.strip("\n") for paragraph in body.split("\n\n") if paragraph.strip()]
         return lectures
 
     def bar(self, fraction, width=20):
         """A bar for a number from 0 to 1."""
         return self.full * round(width * max(0.0, min(1.0, fraction)))
+
+    def mean_square(self, vector):
+        """The size of a vector: 1 after rmsnorm."""
+        return sum(number * number for number in vector) / len(vector)
 
     def perplexity(self, loss):
         """exp(loss), or infinity where that is too large for a double."""
@@ -1526,17 +1496,31 @@ class Lecture:
     # ---- Before training -------------------------------------------------------------------------------------------
 
     def add_option(self, parser):
-        """The one option that this version adds."""
+        """The two options that this version adds."""
+        def steps(text):
+            try:
+                numbers = {int(number) for number in text.split(",")}
+            except ValueError:
+                numbers = {0}
+            if min(numbers) < 1:
+                raise argparse.ArgumentTypeError(f"{text[:60]!r} is no list of steps such as 1,50,1000")
+            return numbers
+
         parser.add_argument("--pause", action="store_true", default=False, help="wait for your guess at each question")
+        parser.add_argument("--close-ups", type=steps, metavar="N,N", help="the steps to look at closely (default: the "
+                                                                           "first and the last)")
 
     def begin(self, options, config):
-        """Opens the lecture: how it will be drawn, what it is for, and what each hyperparameter does."""
+        """Opens the lecture: how it will be drawn, and what it is for. Raises InputError for a close-up of no step."""
         self.__init__()  # a run of its own, even if main has run before in this session
-        self.speaking, self.titled = True, False
+        self.speaking = True
         self.config = config
         self.loaded = "load" in options
         self.pausing = options["pause"] and on_terminal() and sys.stdin.isatty()
-        self.narrated = {1, 2, 50, 100, 500, config.num_steps}
+        self.close_ups = options.get("close_ups", {1, config.num_steps})
+        if "close_ups" in options and max(self.close_ups) > config.num_steps:
+            raise InputError(f"--close-ups names step {max(self.close_ups)}, but --steps is {config.num_steps}: name "
+                             "earlier steps, or take more")
         self.width = max(77, min(shutil.get_terminal_size((100, 24)).columns, 100) - 3)
         try:
             "│─█░▒▓".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -1563,9 +1547,6 @@ class Lecture:
         if long:
             self.say(f"{long:,} are longer than block_size = {self.config.block_size}: only their beginning is read.")
         self.teach("Tokens")
-        self.say()
-        first = run.documents[run.step % len(docs)][: self.config.block_size + 1]
-        self.say(f"The first document of this run, {self.cut(self.tokenizer.decode(first))!r}, is {first}.")
 
     def meet_parameters(self, state_dict):
         """What will be learned: the groups of parameters and their sizes."""
@@ -1574,6 +1555,8 @@ class Lecture:
         self.names = [f"{name}[{row}][{column}]" for name, matrix in state_dict.items()
                       for row in range(len(matrix)) for column in range(len(matrix[0]))]
         self.state_dict = state_dict
+        self.first_weights = {name: [[weight.data for weight in row] for row in matrix]
+                              for name, matrix in state_dict.items()}
         self.teach("First weights")
         self.say()
         self.draw(f"{'matrix':<18}{'shape':>12}{'numbers':>9}")
@@ -1581,37 +1564,49 @@ class Lecture:
             shape = f"[{len(matrix)}][{len(matrix[0])}]"
             self.draw(f"{name:<18}{shape:>12}{len(matrix) * len(matrix[0]):>9,}")
         self.draw(f"{'together':<18}{'':>12}{len(self.names):>9,}")
+        self.give_answers()
 
     # ---- One step --------------------------------------------------------------------------------------------------
 
     def begin_step(self, step, tokens, learning_rate):
-        """Decides whether to narrate this step; if so, says what it is about."""
-        self.watching = self.speaking and step in self.narrated
+        """Decides whether to look at this step closely; if so, says what it is about."""
         if not self.speaking:
             return
         self.step, self.learning_rate, self.tokens = step, learning_rate, tokens
-        self.read.add(self.tokenizer.decode(tokens))
         if step == 1:
             self.waited = 0.0  # only the pauses while it trains are to be taken off the time
+        self.watching = step in self.close_ups
         if not self.watching:
             return
-        self.vectors, self.attention, self.predictions = {}, {}, []
         self.close_line()
         self.title(f"Step {step} of {self.config.num_steps}, looked at closely")
         count = min(self.config.block_size, len(tokens) - 1)
-        read = tokens[: count + 1]
-        name = self.cut(self.tokenizer.decode(read))
-        self.say(f"The document is {name!r}, its tokens {read}. It asks {count} question{'s' * (count > 1)}:")
-        for position in range(count):
-            context = "".join(self.letter(token) for token in tokens[: position + 1])
-            answer = self.letter(tokens[position + 1])
-            self.draw(f"  position {position:2d}: after {context:<{count + 1}} comes {answer}")
-        if step == 1:
-            self.say("(^ is BOS, the token that marks both ends.)")
-        if step == 1 and not self.loaded:
+        contexts = ["".join(map(self.letter, tokens[: position + 1])) for position in range(count)]
+        if count > 4:
+            contexts[3:-1] = ["..."]
+        name = self.cut(self.tokenizer.decode(tokens[: count + 1]))
+        self.say(f"The document is {name!r}, its tokens {tokens[: count + 1]}. {count} question{'s' * (count > 1)}: "
+                 f"what follows {', '.join(contexts)}? (^ is BOS.)")
+        if step > 1:
+            self.compare_with_first_weights()
+        elif not self.loaded:
+            self.say()
             self.ask("nothing has been learned yet. What loss do you expect?",
                      f"near ln({self.tokenizer.vocab_size}) = {math.log(self.tokenizer.vocab_size):.4f}, the loss of "
                      "guessing evenly among all tokens; not exactly that, for the random weights are not zero.")
+        self.forget()
+
+    def forget(self):
+        """Room for what the next forward pass shows."""
+        self.vectors, self.attention, self.predictions = {}, {}, []
+
+    def compare_with_first_weights(self):
+        """The forward pass of this document as the weights were before step 1: the figures beside those of today."""
+        first = {name: [[Value(number) for number in row] for row in rows] for name, rows in self.first_weights.items()}
+        self.forget()
+        compute_loss(self.tokens, first, self.config)
+        Value.tape.clear()
+        self.untrained = self.vectors, self.attention, self.predictions
 
     def see_vector(self, name, vector):
         """Notes a named vector of the forward pass: at each position the first of its name (layer 0, head 0)."""
@@ -1632,64 +1627,105 @@ class Lecture:
         if self.watching:
             self.predictions.append(([logit.data for logit in logits], target, position_loss.data))
 
-    def draw_head(self, layer, head):
-        """One head's attention as lines: a row for each position, a column for each position it may look at."""
-        rows = self.attention[layer, head]
-        labels = [self.letter(token) for token in self.tokens]
-        lines = [f"layer {layer}, head {head}", "     " + "".join(f"{label:>4}" for label in labels[: len(rows)])]
-        for position, weights in enumerate(rows):
-            percents = [round(100 * weight) for weight in weights]
-            cells = "".join(f"{self.shades[min(4, percent // 20)]}{percent:3d}" for percent in percents)
-            lines.append(f"{position:2d} {labels[position]} {cells}")
-        return lines
-
     def explain_forward(self, loss):
-        """Prints what the forward pass of a narrated step did."""
+        """Tells the forward pass of a step that is looked at closely, and what backward will walk."""
         if not self.watching:
             return
+        self.show_vectors()
+        self.teach("What a layer computes", "Why normalise", "Why residual connections", "Query, key and value",
+                   "Why divide by the square root of head_dim", "The MLP and its relu")
+        self.show_attention()
+        self.give_answers()
+        self.teach("What attention is worth, and where to see it", "Why softmax subtracts the maximum")
+        self.show_predictions(loss.data)
+        self.give_answers()
+        self.teach("Cross-entropy and perplexity")
+        if self.first_close_up:
+            self.show_tape()
+        self.give_answers()
+        self.teach("Computation graphs and the chain rule", "Why a tape")
+
+    def show_vectors(self):
+        """A row for each vector of the last position."""
         self.say()
-        self.say("Forward. The vectors of the last position in layer 0, in the order they arise:")
-        self.draw(f"  {'name':<19}{'shape':>6}{'mean square':>13}   first numbers")
+        self.say("Forward. The vectors of the last position in layer 0"
+                 + (" (first: under the weights before step 1):" if self.untrained else ", in the order they arise:"))
+        first = f"{'first':>9}" * bool(self.untrained)
+        self.draw(f"  {'name':<19}{'shape':>6}{'mean square':>13}{first}   first numbers")
         for name, vector in self.vectors.items():
-            square = sum(number * number for number in vector) / len(vector)
+            if self.untrained and name in ("x", "normed"):
+                continue  # these are of mean square 1, as they always were
             shape = f"[{len(vector)}]"
-            first = "  ".join(f"{round(number, 3) + 0.0:+.3f}" for number in vector[: (self.width - 43) // 8])
-            self.draw(f"  {name:<19}{shape:>6}{square:13.4f}   {first}")
-        for heading in ("What a layer computes", "Why normalise", "Why residual connections", "Query, key and value",
-                        "Why divide by the square root of head_dim", "The MLP and its relu"):
-            self.teach(heading)
+            if self.untrained:
+                first = f"{self.mean_square(self.untrained[0][name]):9.4f}"
+            shown = vector[: (self.width - 43 - len(first)) // 8]
+            numbers = "  ".join(f"{round(number, 3) + 0.0:+.3f}" for number in shown)
+            self.draw(f"  {name:<19}{shape:>6}{self.mean_square(vector):13.4f}{first}   {numbers}")
+
+    def show_attention(self):
+        """The picture of the least even head: a row for each position, a column for each one it may look at."""
+        def unevenness(rows):
+            return sum(max(weights) - 1 / len(weights) for weights in rows)
+
+        layer, head = max(self.attention, key=lambda place: unevenness(self.attention[place]))
+        rows = self.attention[layer, head]
+        count = len(self.attention)
         self.say()
-        self.say("Attention. Each row is one position; its columns say how many % of its attention go to each position "
-                 "so far, together 100 but for rounding. Before the figure, blank is below 20, then "
-                 + ", ".join(f"{self.shades[level]} from {20 * level}" for level in range(1, 5)) + ".")
-        drawings = [self.draw_head(layer, head) for layer, head in self.attention]
-        column = max(len(line) for drawing in drawings for line in drawing) + 3
-        beside = max(1, (self.width + 3) // column)
-        for first in range(0, len(drawings), beside):
-            self.say()
-            for lines in zip(*drawings[first : first + beside]):
-                self.draw("".join(f"{line:<{column}}" for line in lines).rstrip())
-        self.teach("Why softmax subtracts the maximum")
+        self.say(f"What head {head} of layer {layer} attends to"
+                 + (f" (of {count} the one that is least even):" if count > 1 else ":"))
+        shown = rows[: (self.width - 5) // 4]
+        labels = [self.letter(token) for token in self.tokens[: len(shown)]]
+        self.draw("     " + "".join(f"{label:>4}" for label in labels))
+        for position, weights in enumerate(shown):
+            percents = [round(100 * weight) for weight in weights]
+            cells = "".join(f"{self.shades[min(4, percent // 20)]}{percent or '-':>3}" for percent in percents)
+            self.draw(f"{position:2d} {labels[position]} {cells}")
+        if self.first_close_up:
+            self.say("A row is a position, a column one that it may look at, a figure the % of its attention that go "
+                     "there: " + ", ".join(f"{self.shades[level]} from {20 * level}" for level in range(1, 5)) + ".")
+        if self.untrained:
+            self.say_what_it_finds(rows, self.untrained[1][layer, head])
+
+    def say_what_it_finds(self, rows, before):
+        """How much weight goes to where the right answer has stood before, if there are three such positions."""
+        found = []
+        for position, (now, then) in enumerate(zip(rows, before)):
+            target = self.tokens[position + 1]
+            places = [place for place in range(position + 1) if self.tokens[place] == target != self.tokenizer.bos]
+            if places:
+                found.append((sum(now[place] for place in places), sum(then[place] for place in places),
+                              len(places) / (position + 1)))
+        if len(found) > 2:
+            now, then, even = (100 * sum(column) / len(found) for column in zip(*found))
+            self.say(f"At {len(found)} of the {len(rows)} positions the right answer stands earlier in the document. "
+                     f"There this head gives it {now:.0f} % of its attention in the mean ({then:.0f} % under the "
+                     f"weights before step 1; {even:.0f} % if all positions so far got the same).")
+
+    def show_predictions(self, loss):
+        """A row for each position: what was likeliest, what was right, what that cost."""
         self.say()
-        self.say("From logits to probabilities, position by position: the three likeliest tokens, and the right one.")
-        self.draw(f"  {'after':<10}{'likeliest':<25}{'right':>5}{'logit':>7}{'p':>7}{'place':>6}{'loss':>7}")
+        self.say("From logits to probabilities: at each position the three likeliest tokens, and the right one.")
+        other = "first" if self.untrained else "logit"
+        self.draw(f"  {'after':<10}{'likeliest':<25}{'right':>5}{'p':>7}{'place':>6}{other:>7}{'loss':>7}")
         for position, (logits, target, position_loss) in enumerate(self.predictions):
             largest = max(logits)
             total = sum(math.exp(logit - largest) for logit in logits)
             probabilities = [math.exp(logit - largest) / total for logit in logits]
-            ranked = sorted(range(len(logits)), key=lambda token: -logits[token])
-            best = "  ".join(f"{self.letter(token)} {probabilities[token]:.3f}" for token in ranked[:3])
             context = "".join(self.letter(token) for token in self.tokens[: position + 1])[-9:]
-            self.draw(f"  {context:<10}{best:<25}{self.letter(target):>5}{logits[target]:+7.2f}"
-                      f"{probabilities[target]:7.3f}{ranked.index(target) + 1:6}{position_loss:7.3f} "
+            other = f"{self.untrained[2][position][2]:7.3f}" if self.untrained else f"{logits[target]:+7.2f}"
+            self.draw(f"  {context:<10}{self.ranking(probabilities, target)}{other}{position_loss:7.3f} "
                       f"{self.bar(position_loss / 6, 8)}")
-        self.teach("Cross-entropy and perplexity")
-        even = math.log(self.tokenizer.vocab_size)
-        self.say()
         vocab_size = self.tokenizer.vocab_size
-        self.say(f"The loss of this document is the mean of that column: {loss.data:.4f} nats. Its perplexity is "
-                 f"exp({loss.data:.4f}) = {self.perplexity(loss.data):.2f}: it does as badly as a fair choice among "
-                 f"that many tokens. Guessing evenly costs ln({vocab_size}) = {even:.4f}, perplexity {vocab_size}.")
+        self.say()
+        before = [position_loss for _, _, position_loss in self.untrained[2]] if self.untrained else []
+        self.say(f"The loss of this document is the mean of the last column: {loss:.4f} nats. "
+                 + (f"Under the weights before step 1 it was {sum(before) / len(before):.4f}." if before else
+                    f"Its perplexity is exp({loss:.4f}) = {self.perplexity(loss):.2f}: it does as badly as a fair "
+                    f"choice among that many tokens. Guessing evenly costs ln({vocab_size}) = "
+                    f"{math.log(vocab_size):.4f}, perplexity {vocab_size}."))
+
+    def show_tape(self):
+        """What backward has to walk, and the end of it."""
         nodes, edges = len(Value.tape), sum(len(node.children) for node in Value.tape)
         self.say()
         self.say(f"Backward. The tape holds {nodes:,} computed Values, joined to what they were computed from by "
@@ -1698,28 +1734,35 @@ class Lecture:
             children = ", ".join(f"{child.data:.4f}" for child in node.children[:4])
             slopes = ", ".join(f"{slope:.4f}" for slope in node.local_grads[:4])
             self.draw(f"  {node.data:8.4f}  from {children}  with slopes {slopes}")
-        self.teach("Computation graphs and the chain rule")
-        self.teach("Why a tape")
 
     def explain_gradients(self):
-        """Prints the gradient's statistics by parameter group, and who got none and why."""
+        """The gradient's size by parameter group, and who got none."""
         if not self.watching:
             return
+        earlier, groups = self.gradients, {
+            name: [weight.grad for row in matrix for weight in row] for name, matrix in self.state_dict.items()}
+        means = self.gradients = {name: sum(map(abs, grads)) / len(grads) for name, grads in groups.items()}
         self.say()
-        self.say("The gradient that came back, by group (the longest bar is the largest mean size):")
-        self.draw(f"  {'group':<18}{'numbers':>8}{'mean |g|':>11}{'max |g|':>11}{'got none':>10}")
-        groups = {name: [weight.grad for row in matrix for weight in row] for name, matrix in self.state_dict.items()}
-        means = {name: sum(map(abs, grads)) / len(grads) for name, grads in groups.items()}
+        self.say("The gradient that came back, by group, with its mean size as a bar"
+                 + (" (earlier: at the last close-up):" if earlier else ":"))
+        other = f"{'earlier':>11}" * bool(earlier)
+        self.draw(f"  {'group':<18}{'mean |g|':>11}{other}{'max |g|':>11}{'got none':>10}")
         for name, grads in groups.items():
-            self.draw(f"  {name:<18}{len(grads):>8,}{means[name]:>11.5f}{max(map(abs, grads)):>11.5f}"
-                     f"{grads.count(0.0):>10,}  {self.bar(means[name] / (max(means.values()) or 1.0), 15)}")
-        without = {name: grads.count(0.0) for name, grads in groups.items()}
+            other = f"{earlier[name]:>11.5f}" if earlier else ""
+            self.draw(f"  {name:<18}{means[name]:>11.5f}{other}{max(map(abs, grads)):>11.5f}"
+                     f"{grads.count(0.0):>10,}  {self.bar(means[name] / (max(means.values()) or 1.0), 12)}")
+        self.say_who_got_none({name: grads.count(0.0) for name, grads in groups.items()})
+
+    def say_who_got_none(self, without):
+        """How many parameters of each group got no gradient; the first time as a question."""
+        count = f"{sum(without.values()):,} of {len(self.names):,} parameters got no gradient at all."
+        if not self.first_close_up:
+            self.say(count)
+            return
         silent = sum(count for name, count in without.items() if ".mlp" in name)
         others = sum(without.values()) - without["wte"] - without["wpe"] - silent
-        if self.step > 1:
-            self.say(f"{sum(without.values()):,} of {len(self.names):,} parameters got no gradient at all.")
-            return
-        self.ask(f"{sum(without.values()):,} of {len(self.names):,} parameters got no gradient at all. Which, and why?",
+        self.say()
+        self.ask(f"{count} Which, and why?",
                  f"{without['wte']:,} stand in the rows of wte for tokens that this document does not read, "
                  f"{without['wpe']:,} in the rows of wpe for positions beyond its end: they took no part, so the loss "
                  "has no slope in them."
@@ -1727,84 +1770,128 @@ class Lecture:
                  + (f" {others:,} stand elsewhere, where the slopes happen to vanish." if others else ""))
 
     def before_update(self, optimizer, learning_rate):
-        """Picks parameters to follow through the update, and notes where they stand."""
+        """Picks parameters to follow through the update, and notes where all stand."""
         if not self.watching:
             return
         self.teach("Why Adam, step by step")
         grads = [parameter.grad for parameter in optimizer.parameters]
         strongest = sorted(range(len(grads)), key=lambda index: -abs(grads[index]))
-        groups, picked = set(), []
-        for index in strongest:  # the steepest of each of three groups, then one that got no gradient
-            group = self.names[index].split("[")[0]
-            if group not in groups and len(picked) < 3:
-                groups.add(group)
-                picked.append(index)
-        picked += [index for index in reversed(strongest) if grads[index] == 0.0][:1]
-        self.followed = [(index, optimizer.parameters[index].data, grads[index]) for index in picked]
+        steepest = {}  # of each group, in the order of their size
+        for index in strongest:
+            steepest.setdefault(self.names[index].split("[")[0], index)
+        picked = list(steepest.values())[:3] + [index for index in reversed(strongest) if grads[index] == 0.0][:1]
+        self.followed = [(index, grads[index]) for index in picked]
+        self.numbers = [parameter.data for parameter in optimizer.parameters]
 
     def after_update(self, optimizer):
-        """Prints the followed parameters before and after, with Adam's running means."""
+        """Says how far the parameters moved."""
         if not self.watching:
             return
-        beta1, beta2 = self.config.beta1, self.config.beta2
+        moves = sorted(abs(parameter.data - before) for parameter, before in zip(optimizer.parameters, self.numbers))
+        median = moves[len(moves) // 2] / self.learning_rate
         self.say()
-        self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}: the steepest parameter in each of "
-                 "three groups, and one that got no gradient, with Adam's figures:")
+        self.say(f"Update {optimizer.t}, learning rate {self.learning_rate:.5f}. The median parameter moved "
+                 f"{median:.2f} times that.")
+        if self.first_close_up:
+            self.show_update(optimizer)
+            self.give_answers()
+
+    def show_update(self, optimizer):
+        """A column for each followed parameter: before and after, with Adam's running means."""
+        beta1, beta2 = self.config.beta1, self.config.beta2
+        self.say("The steepest parameter in each of three groups, and one without a gradient, with Adam's figures:")
         columns = [["parameter", "", "before", "g", "m", "v", "m_hat", "v_hat", "after"]]
-        for index, before, grad in self.followed:
+        for index, grad in self.followed:
             m, v = optimizer.m[index], optimizer.v[index]
             m_hat, v_hat = m / (1 - beta1**optimizer.t), v / (1 - beta2**optimizer.t)
             group, place = self.names[index].split("[", 1)
-            figures = (before, grad, m, v, m_hat, v_hat, optimizer.parameters[index].data)
+            figures = (self.numbers[index], grad, m, v, m_hat, v_hat, optimizer.parameters[index].data)
             columns.append([group, f"[{place}", *(f"{figure:+.6f}" for figure in figures)])
         for row in zip(*columns):
             self.draw(f"  {row[0]:<10}" + "".join(f"{cell:>16}" for cell in row[1:]))
-        if optimizer.t == 1:
-            self.say("At the first update m_hat = g and v_hat = g², so every parameter with a gradient moves by almost "
-                     "exactly the learning rate, whatever the size of its gradient; one without stays where it is.")
 
     def end_step(self, step, loss, seconds):
-        """Keeps the loss; says how it goes after every 50 steps."""
+        """Keeps the loss; says how it goes after each fifth of the training."""
         self.losses.append(loss)
         if not self.speaking:
             return
-        recent = self.losses[-100:]
-        mean = sum(recent) / len(recent)
+        self.read.append(self.tokens)
+        recent, steps = self.losses[-100:], self.config.num_steps
         self.line_open = on_terminal()
-        last = self.line_open and step == self.config.num_steps  # then `look_back` says more
-        if (step % 50 == 0 or self.watching) and not last:
+        last = self.line_open and step == steps  # then `look_back` says more
+        if (5 * step // steps > 5 * (step - 1) // steps or self.watching) and not last:
             self.close_line()
-            left = (seconds - self.waited) / step * (self.config.num_steps - step)
+            left = (seconds - self.waited) / step * (steps - step)
             of = f"mean of the last {len(recent)} losses" if len(recent) > 1 else "its loss"
-            self.say(f"after step {step}: {of} {mean:.4f}, learning rate "
-                     f"{self.learning_rate:.5f}, {100 * step / self.config.num_steps:.0f} % done, {left:.0f} s left")
+            mean = sum(recent) / len(recent)
+            self.say(f"after step {step}: {of} {mean:.4f}, learning rate {self.learning_rate:.5f}, "
+                     f"{100 * step / steps:.0f} % done, {left:.0f} s left")
+        self.first_close_up = self.first_close_up and not self.watching
         self.watching = False
 
+    # ---- After training --------------------------------------------------------------------------------------------
+
+    def baselines(self, few):
+        """{name: mean loss} of guessing without a network on the last few documents, by counts in those before them.
+
+        Empty if they have been read before: then it would be no fair comparison.
+        """
+        from collections import Counter
+
+        documents = [tokens[: self.config.block_size + 1] for tokens in self.read]
+        counted, asked = documents[:-few], documents[-few:]
+        if self.loaded or any(tokens in counted for tokens in asked):
+            return {}
+        vocab_size = self.tokenizer.vocab_size
+        letters = Counter(token for tokens in counted for token in tokens[1:])
+        pairs = Counter(pair for tokens in counted for pair in zip(tokens, tokens[1:]))
+        followed = Counter(token for tokens in counted for token in tokens[:-1])
+        guesses = {  # 1 is added to each count, so that none is 0
+            "even": lambda token, answer: 1 / vocab_size,
+            "letters": lambda token, answer: (letters[answer] + 1) / (sum(letters.values()) + vocab_size),
+            "pairs": lambda token, answer: (pairs[token, answer] + 1) / (followed[token] + vocab_size),
+        }
+        return {name: sum(-sum(math.log(guess(*pair)) for pair in zip(tokens, tokens[1:])) / (len(tokens) - 1)
+                          for tokens in asked) / few for name, guess in guesses.items()}
+
+    def draw_curve(self, baselines):
+        """The mean loss of up to 40 equal stretches of the training, and a line for each baseline."""
+        columns, count = min(40, len(self.losses)), len(self.losses)
+        parts = [self.losses[column * count // columns : (column + 1) * count // columns] for column in range(columns)]
+        means = [sum(part) / len(part) for part in parts]
+        levels = means + list(baselines.values())
+        top, step = max(levels), (max(levels) - min(levels)) / 9
+        for row in range(10):
+            level = top - step * row
+            names = [f"{name} {loss:.2f}" for name, loss in baselines.items() if abs(loss - level) <= step / 2]
+            line = (self.full if abs(mean - level) <= step / 2 else self.rule if names else " " for mean in means)
+            self.draw(f"  {level:6.3f} {self.margin}{''.join(line)} {', '.join(names)}")
+        self.draw(f"         +{'-' * columns}")
+        self.draw(f"          step 1{'':<{max(1, columns - 11 - len(str(count)))}}step {count}")
+
     def look_back(self):
-        """After training: the loss curve."""
+        """After training: the loss curve, and what guessing without a network costs on the same documents."""
         if not self.speaking or not self.losses:
             return
         self.title("How the loss fell")
-        height, columns = 10, min(60, len(self.losses))
-        size = len(self.losses) / columns
-        means = []
-        for column in range(columns):
-            part = self.losses[int(column * size) : max(int((column + 1) * size), int(column * size) + 1)]
-            means.append(sum(part) / len(part))
-        top, bottom = max(means), min(means)
-        for row in range(height):
-            level = top - (top - bottom) * row / (height - 1)
-            half = (top - bottom) / (height - 1) / 2
-            marks = "".join(self.full if abs(mean - level) <= half else " " for mean in means)
-            self.draw(f"  {level:6.3f} {self.margin}{marks}")
-        self.draw(f"         +{'-' * columns}")
-        self.draw(f"          step 1{'':<{max(1, columns - 11 - len(str(len(self.losses))))}}step {len(self.losses)}")
         few = min(100, len(self.losses))
+        enough = len(self.losses) >= 200
+        baselines = self.baselines(few) if enough else {}
+        self.draw_curve(baselines)
         first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
-        self.say(f"Each mark is the mean of about {size:.0f} steps. " if size > 1 else "Each mark is a step. ")
-        if len(self.losses) >= 200:
-            self.say(f"The first {few} losses average {first:.4f}, the last {few} {last:.4f}. Single steps jump about, "
-                     "for each is another name; compare means only.")
+        if enough:
+            self.say(f"Each mark is the mean of about {len(self.losses) / 40:.0f} steps. The first {few} losses "
+                     f"average {first:.4f}, the last {few} {last:.4f}. Single steps jump about, for each is another "
+                     "document; compare means only.")
+        if baselines:
+            self.say()
+            costs = ", ".join(f"{name} {loss:.4f}" for name, loss in baselines.items())
+            self.say(f"Is that good? Each loss is taken before the step learns from its document, and the last {few} "
+                     f"had not been read before. On them guesses without a network cost: {costs}. (letters: by how "
+                     f"often each token stands in the {len(self.read) - few:,} documents before; pairs: by how often "
+                     "it follows there the one before it; with 1 added to each count, so that none is 0.)")
+        elif enough:
+            self.say("(No comparison with counts: the last documents had been read before.)")
         self.teach("Hyperparameters")
 
     # ---- Generation ------------------------------------------------------------------------------------------------
@@ -1814,22 +1901,23 @@ class Lecture:
         self.choosing = self.speaking and not self.samples
         if self.choosing:
             self.teach("Temperature")
-            self.title(f"Inventing the first name, choice by choice, at temperature {self.config.temperature}")
+            self.say()
+            self.say(f"The first name, choice by choice, at temperature {self.config.temperature}:")
+            self.draw(f"  {'after':<18}{'likeliest':<25}{'drawn':>5}{'p':>7}{'place':>6}")
 
     def see_choice(self, tokens, values):
         """One draw: what came before, the likeliest tokens, and the one that was drawn, now the last of tokens."""
         if not self.choosing:
             return
         *tokens, token = tokens
-        probabilities = [value.data for value in values]
+        context = "".join(map(self.letter, tokens))[-17:]
+        self.draw(f"  {context:<18}{self.ranking([value.data for value in values], token)}")
+
+    def ranking(self, probabilities, token):
+        """The columns likeliest, one token, its p and its place."""
         ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-        context = "".join(self.letter(known) for known in tokens)
-        self.say(f"after {context}: drawn {self.letter(token)}, which had p = {probabilities[token]:.3f} "
-                 f"(place {ranked.index(token) + 1} of {len(ranked)})")
-        for index in ranked[:5] + ([token] if token not in ranked[:5] else []):
-            mark = "<- drawn" if index == token else ""
-            bar = self.bar(probabilities[index])
-            self.draw(f"    {self.letter(index)} {probabilities[index]:.3f} {bar:<20} {mark}".rstrip())
+        likeliest = "  ".join(f"{self.letter(index)} {probabilities[index]:.3f}" for index in ranked[:3])
+        return f"{likeliest:<25}{self.letter(token):>5}{probabilities[token]:7.3f}{ranked.index(token) + 1:6}"
 
     def see_sample(self, sample):
         """Keeps a finished name."""
@@ -1839,11 +1927,12 @@ class Lecture:
         """Counts what is new, and answers the questions of the beginning."""
         if not self.speaking:
             return
+        self.give_answers()
         self.title("What was learned")
-        known = set(self.docs)
+        known, seen = set(self.docs), {self.tokenizer.decode(tokens) for tokens in self.read}
         new = [sample for sample in self.samples if sample not in known]
         old = [sample for sample in self.samples if sample in known]
-        read = [sample for sample in old if sample in self.read]
+        read = [sample for sample in old if sample in seen]
         if self.samples:
             self.say(f"Of {len(self.samples)} samples {len(new)} are new, {len(old)} stand in the data"
                      + (f" ({', '.join(old)})" if old else "")
@@ -1854,15 +1943,14 @@ class Lecture:
         mean = sum(self.losses[-few:]) / max(1, few)
         trained = f"; the last {few} steps averaged {mean:.4f}, perplexity {self.perplexity(mean):.2f}" if few else ""
         answers = (
-            f"A list of {self.tokenizer.vocab_size} logits at each position, made from the tokens so far by "
-            f"{len(self.names):,} numbers; softmax turns them into the probability of each next token.",
+            f"{self.tokenizer.vocab_size} logits at each position, made from the tokens so far by {len(self.names):,} "
+            "numbers; softmax turns them into the probability of each next token.",
             f"The mean surprise, -ln p, at what really came next. Guessing evenly costs {even:.4f} here{trained}.",
             "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
-            f"Each of {self.config.n_head} heads weighs every position so far by softmax(q . k / sqrt(head_dim)). The "
-            "pictures above are those weights; what a head is good for must be measured, not read off one picture.",
-            f"{len(new)} of the {len(self.samples)} samples do not stand in the data. It keeps no list: its "
-            f"{len(self.names):,} numbers hold how letters follow each other. (With few names and many steps it would "
-            "learn them by heart.)",
+            "Every position so far, each with its weight: the pictures above. It is worth much where the answer stands "
+            "elsewhere in the document, and next to nothing on names in so short a run.",
+            f"{len(new)} of {len(self.samples)} samples do not stand in the data. It keeps no list; with few names and "
+            "many steps it would learn them by heart.",
         )
         for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):
             self.say(f"{number}. {objective}", hang=3)
