@@ -396,8 +396,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     before is in the cache, so the model cannot look ahead, and no mask is needed.
 
     A transformer layer adds to the residual stream x twice, each time from a normalised copy of it (pre-norm, as in
-    GPT-2; the residual connection is He et al., 2015). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes back through f: the
-    gradient always has a direct way.
+    GPT-2; residual connections: He et al., 2015, "Deep Residual Learning"). As y = x + f(x), ∂L/∂x = ∂L/∂y + what comes
+    back through f: the gradient always has a direct way.
 
     ```mermaid
     flowchart TB

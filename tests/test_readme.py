@@ -11,6 +11,7 @@ import bench_scalar
 import helpers
 import pytest
 
+sys.path.insert(0, os.path.join(helpers.ROOT, "levels"))
 with open(os.path.join(helpers.ROOT, "README.md"), encoding="utf-8") as file:
     README = file.read()
 
@@ -54,8 +55,9 @@ def test_the_session_is_true():
 def test_every_option_it_shows_exists():
     shown = set(re.findall(r"(?<=[ `])--[a-z][a-z-]*", README))
     known = helpers.run("script_gpt_educational", "--help").stdout
-    for module in ("engines.train", "labs.xray", "labs.bugs"):
-        known += subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, encoding="utf-8",
+    for command in (["-m", "engines.train"], ["-m", "labs.xray"], ["-m", "labs.bugs"], ["-m", "labs.ablation"],
+                    ["levels/compare.py"]):
+        known += subprocess.run([sys.executable, *command, "--help"], capture_output=True, encoding="utf-8",
                                 cwd=helpers.ROOT).stdout
     assert {"--save", "--load", "--pause", "--resume"} <= shown
     others = {"--no-index", "--quiet", "--nproc-per-node"}  # of git, pip and torchrun
@@ -105,10 +107,52 @@ def test_the_excerpt_of_the_diff_is_what_the_command_prints():
 def test_what_it_says_about_the_study_guide():
     with open(os.path.join(helpers.ROOT, "REFACTORING_SUMMARY.md"), encoding="utf-8") as file:
         guide = file.read()
-    items = len(re.findall(r"<details><summary>", guide.split("## 6. Study checklist")[1].split("## 7. ")[0]))
-    text = " ".join(README.split())
-    assert f"a checklist of {items} items" in text
-    assert "half of twenty cannot be seen in the loss" in text and "ten of these twenty end within 0.04" in guide
+    exercises = guide.split("## 9. Exercises")[1].split("## 10. ")[0]
+    of_components = int(re.search(r"at the end of each component, (\d+) in all", exercises)[1])
+    asked = re.sub(r"(?s)<details>.*?</details>", "", exercises)
+    own = len(re.findall(r"(?m)^(?:\d\. .*[?.]|\*\*\d\.\*\* .*)$", asked))
+    assert of_components == len(re.findall(r"\*\*Questions\.\*\* 1\. ", guide)) * 3
+    assert f"questions with answers ({of_components + own} in all" in " ".join(README.split())
+
+
+def test_the_table_of_levels():
+    rows = re.findall(r"(?m)^\| `levels/(\w+\.py)` \| (\d+) \|", README)
+    files = sorted(name for name in os.listdir(os.path.join(helpers.ROOT, "levels")) if re.match(r"\d_", name))
+    assert [name for name, _ in rows] == files
+    for name, lines in rows:
+        with open(os.path.join(helpers.ROOT, "levels", name), encoding="utf-8") as file:
+            assert len(file.read().splitlines()) == int(lines)
+
+
+def test_what_it_says_the_levels_are_worth():
+    """The tables and the drawing are those of levels/compare.json, and the sentence between them is what they say."""
+    import compare
+
+    with open(os.path.join(helpers.ROOT, "levels", "compare.json"), encoding="utf-8") as file:
+        kept = json.load(file)
+    for name in ("names", "repeat"):
+        table = compare.table(kept[name]["levels"], kept[name]["vocab_size"])
+        assert f"```\n{chr(10).join(table)}\n" in README
+    assert f"\n{chr(10).join(compare.drawing(kept['repeat']['levels']))}\n```" in README
+    losses = {name: {level: [run["loss"] for run in runs] for level, runs in part["levels"].items()}
+              for name, part in kept.items()}
+    words = {name: compare.verdict(found["5 attention"], found["4 mlp"])[1] for name, found in losses.items()}
+    assert words == {"names": "within the noise", "repeat": "better", "dial": "better"}
+    assert len(kept["names"]["seeds"]) == 3
+    assert "is worth nothing here that three seeds could show" in " ".join(README.split())
+
+
+@pytest.mark.skipif(not os.environ.get("ALL_FIGURES"), reason="ALL_FIGURES is not set: levels 1 to 6 are not run")
+@pytest.mark.parametrize("number", range(6))
+def test_the_kept_figures_of_a_level(number):
+    import compare
+
+    with open(os.path.join(helpers.ROOT, "levels", "compare.json"), encoding="utf-8") as file:
+        kept = json.load(file)["names"]
+    again = compare.run_level(compare.LEVELS[number], helpers.NAMES, kept["steps"], kept["seeds"][0], kept["n_head"])
+    stated = [*kept["levels"].values()][number][0]
+    assert again["loss"] == pytest.approx(stated["loss"], abs=0.001) and again["numbers"] == stated["numbers"]
+    assert again["curve"] == pytest.approx(stated["curve"], abs=0.001)
 
 
 def test_the_table_of_engines_agrees_with_itself():
