@@ -299,10 +299,9 @@ def of_division(rows):
     apart = "less" if noise(nothing, root) and noise(d, root) else "little more"
     return (f"But that is the start. On names, with one head of 64 numbers, its largest weight at the end of a name is "
             f"{before[0]} before training; without the division {before[1]}; divided by d {before[2]}, where an even "
-            f"share "
-            f"is {statistics.fmean(root['even']):.2f}. After 1,000 steps it is {after[0]}, {after[1]} and "
-            f"{after[2]}, and "
-            f"the held-out losses, {loss[0]}, {loss[1]} and {loss[2]}, differ by {apart} than the noise (five seeds).")
+            f"share is {statistics.fmean(root['even']):.2f}. After 1,000 steps it is {after[0]}, {after[1]} and "
+            f"{after[2]}, and the held-out losses, {loss[0]}, {loss[1]} and {loss[2]}, differ by {apart} than the "
+            "noise (five seeds).")
 
 
 def pieces():
@@ -332,28 +331,35 @@ def of_the_run(kept, tables, said, rows, repeat, dial, loss):
         "1.2 What its loss means": {
             "LOSSES_SENTENCE":
                 f"After 1,000 steps it pays {statistics.fmean(run['losses'][-100:]):.2f} on the names it reads, the "
-                f"mean of "
-                f"the last hundred; on names that it has never read, {spread(whole['loss'], 2)} (ten seeds: mean ± "
-                "standard deviation).",
+                f"mean of the last hundred; on names that it has never read, {spread(whole['loss'], 2)} (ten seeds: "
+                "mean ± standard deviation).",
             "COUNTS_SENTENCE":
                 f"A table of which letter follows which, counted in as many names, pays {pairs}; the best that "
-                f"counting "
-                f"what follows several letters can do is {letters}."},
+                f"counting what follows several letters can do is {letters}."},
         "1.3 What attention is worth": {
             "WORTH_TABLE": worth,
             "WORTH_SENTENCE":
                 f"It takes {attention} nats off {statistics.fmean(rows['+ MLP, no attention']['loss']):.2f} ({alone} "
-                f"where "
-                "the MLP is taken out as well).",
+                "where the MLP is taken out as well).",
             "DIAGONAL_INTRO": f"This head, in one run, then reads {WORD * 3}, which it has not met:",
             "SAMPLES_SENTENCE":
                 f"What it invents: {invented[0]}. The same run without attention invents {invented[1]}.",
             "DIAGONAL": drawing(weights),
             "DIAGONAL_SENTENCE":
                 f"From the fifth letter to the last but one each puts at least {least:.2f} of its weight on the "
-                f"letter that is to come, "
-                "where it stood before."},
+                "letter that is to come, where it stood before."},
     }
+
+
+def of_sums(rows):
+    """What the MLP adds where something must be worked out, and what it is to know by heart."""
+    alone, whole = rows["+ attention, no MLP"], rows["the whole layer"]
+    figures = [f"{100 * statistics.fmean(row[kind]):.0f} ± {100 * statistics.stdev(row[kind]):.0f}"
+               for kind in ("shown", "held out") for row in (alone, whole)]
+    mirrored = round(statistics.fmean(whole["mirrored"]))
+    return (f"It counts where more is asked than to fetch: of sums such as 7+5=12, attention alone gets {figures[0]} % "
+            f"of those it is shown right, with the MLP {figures[1]}; of 15 never shown {figures[2]} and {figures[3]} "
+            f"(ten seeds), though of {mirrored} the mirror image, 5+7, was shown or is the same.")
 
 
 def of_counting(kept, tables, said, rows, repeat, dial, loss):
@@ -362,17 +368,15 @@ def of_counting(kept, tables, said, rows, repeat, dial, loss):
             "NGRAM_SENTENCE":
                 "The fourth is the best that counting several letters can do. Over ten seeds the table of pairs pays "
                 f"{loss['pair counts']}, the best count of several letters {loss['best n-gram']}, and the GPT, after "
-                f"as "
-                f"many names, {loss['the whole layer']}."},
+                f"as many names, {loss['the whole layer']}."},
         "5.3 The MLP": {
             "MLP_SENTENCE":
                 f"On names such a network pays {loss['MLP on the last 3']} after 1,000 steps, where the table of "
-                f"pairs pays "
-                f"{loss['pair counts']} (ten seeds).",
+                f"pairs pays {loss['pair counts']} (ten seeds).",
+            "SUMS_SENTENCE": of_sums(said["other sums"]),
             "NEURON_SENTENCE":
                 "Believing that a neuron which is silent on all data is dead for ever. It gets no gradient; but "
-                "momentum "
-                "still moves it, and what it reads changes as other weights learn. "
+                "momentum still moves it, and what it reads changes as other weights learn. "
                 + silent(said["silent neurons"]["64 neurons"])},
     }
 
@@ -391,36 +395,30 @@ def of_parts(kept, tables, said, rows, repeat, dial, loss):
     return {
         "5.4 Attention": {
             "FAR_SENTENCE":
-                f"Given the last five letters it does well on a name three times: "
-                f"{spread(repeat['MLP on the last 5']['loss'])}"
-                f", against {spread(repeat['the whole layer']['loss'])} with attention. But let a digit say which "
-                f"letter is to "
-                f"come, as in a dial: an MLP on all eleven characters before is right {right[0]} of the time, one head "
-                f"{right[1]} (ten seeds).",
+                "Given the last five letters it does well on a name three times: "
+                f"{spread(repeat['MLP on the last 5']['loss'])}, against {spread(repeat['the whole layer']['loss'])} "
+                "with attention. But let a digit say which letter is to come, as in a dial: an MLP on all eleven "
+                f"characters before is right {right[0]} of the time, one head {right[1]} (ten seeds).",
             "DIVIDE_SENTENCE": of_division(said["scales"]),
             "HEADS_SENTENCE":
                 f"On names one, two, four and eight heads reach {count[0]}, {count[1]}, {count[2]} and {count[3]} "
-                f"held out (ten "
-                f"seeds; from seed to seed {statistics.stdev(heads['4 heads']['loss']):.3f}).",
+                f"held out (ten seeds; from seed to seed {statistics.stdev(heads['4 heads']['loss']):.3f}).",
             "ROLE_SENTENCE":
                 f"On names no head looks at the letter before in particular: the four put {min(looked):.2f} to "
                 f"{max(looked):.2f} of their weight there, where an even share is "
-                f"{statistics.fmean(trained['even']):.2f} "
-                "(five seeds)."},
+                f"{statistics.fmean(trained['even']):.2f} (five seeds)."},
         "5.6 gpt_forward": {
             "POSITION_SENTENCE":
-                f"On names positions are worth {more(without, with_)} of {statistics.fmean(without['loss']):.3f} "
-                f"held out; without attention {more(rows['token alone'], rows['+ position'])} (ten seeds); and after "
-                f"3,000 steps of 32 names {longer}."},
+                f"On names positions are worth {more(without, with_)} of {statistics.fmean(without['loss']):.3f} held "
+                f"out; without attention {more(rows['token alone'], rows['+ position'])} (ten seeds); and after 3,000 "
+                f"steps of 32 names {longer}."},
         "5.7 Adam": {
             "ADAM_SENTENCE":
-                f"On names that is worth little: held out, ten seeds, Adam reaches "
-                f"{spread(adam['Adam, rate 0.01']['loss'])}, "
-                f"momentum alone at a rate of 0.03 {spread(adam['momentum 0.85, rate 0.03']['loss'])}, plain descent "
-                f"at 0.1 "
+                "On names that is worth little: held out, ten seeds, Adam reaches "
+                f"{spread(adam['Adam, rate 0.01']['loss'])}, momentum alone at a rate of 0.03 "
+                f"{spread(adam['momentum 0.85, rate 0.03']['loss'])}, plain descent at 0.1 "
                 f"{spread(adam['plain descent, rate 0.1']['loss'])}. The rate must be found for each: at 0.01 plain "
-                f"descent only "
-                f"gets to {statistics.fmean(adam['plain descent, rate 0.01']['loss']):.3f}."},
+                f"descent only gets to {statistics.fmean(adam['plain descent, rate 0.01']['loss']):.3f}."},
         "5.8 The training step": {
             "SCHEDULE_SENTENCE":
                 f"Held out, that costs {more(schedules['never falling'], schedules['falling to 0'])} (ten seeds).",
@@ -452,15 +450,15 @@ def of_names(kept, tables, said, rows, repeat, dial, loss):
             "ABLATION_SENTENCES": ablation_sentences(tables),
             "LARGER_SENTENCE":
                 f"Two layers of width {width} with weight decay, {found['parameters']:,} parameters, reach "
-                f"{spread(found['loss'])} in 10,000 steps of 32 names, without attention {spread(no_attention['loss'])}"
-                f"; and an MLP of that width on the last five letters {spread(mlp['loss'])} (three seeds).",
+                f"{spread(found['loss'])} in 10,000 steps of 32 names, without attention "
+                f"{spread(no_attention['loss'])}; and an MLP of that width on the last five letters "
+                f"{spread(mlp['loss'])} (three seeds).",
             "STEPS_SENTENCE": f"On names, held out: {lengths} (three seeds)."},
         "8. What a mistake looks like from outside": {
             "RULE":
-                "The verdict follows a rule: *nothing* if that is below 0.04 in size, *a little worse* below 0.1, else "
-                "*worse*; *learns nothing* if the last 50 are within 0.1 of the first loss, *climbs* if above it. "
-                "(From "
-                f"seed to seed the right program itself differs by {max(lasts) - min(lasts):.2f}.)",
+                "The verdict follows a rule: *nothing* if that is below 0.04 in size, *a little worse* below 0.1, "
+                "else *worse*; *learns nothing* if the last 50 are within 0.1 of the first loss, *climbs* if above "
+                f"it. (From seed to seed the right program itself differs by {max(lasts) - min(lasts):.2f}.)",
             "MISTAKES": mistakes_table(kept),
             "NOTHING_SENTENCE": f"{WORDS[within]} of these twenty end within 0.04 of the right program."},
         "How do I evaluate without filling the memory?": {
@@ -469,10 +467,8 @@ def of_names(kept, tables, said, rows, repeat, dial, loss):
         'What does "hallucination" mean here?': {
             "COPIES_SENTENCE":
                 f"Of the 20 samples of the default run, {len(known)} stand in names.txt: {', '.join(known)}. The run "
-                f"has "
-                f"read {len(met)} of them ({', '.join(met)}), so it is mostly not memory: there are not so many "
-                f"short names "
-                "made of common pieces."},
+                f"has read {len(met)} of them ({', '.join(met)}), so it is mostly not memory: there are not so many "
+                "short names made of common pieces."},
     }
 
 

@@ -569,8 +569,8 @@ def test_it_fits_80_columns(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     path = tmp_path / "long.txt"
     path.write_text("".join(letter * 40 + "\n" for letter in "abcdefgh"), encoding="utf-8")
-    for options in (["--block-size", 64], ["--steps", 200]):
-        text = helpers.run("script_gpt_educational", path, "--steps", 2, "--samples", 1, *options).stdout
+    for options in (["--steps", 2, "--block-size", 64], ["--steps", 200, "--n-embd", 4]):
+        text = helpers.run("script_gpt_educational", path, "--samples", 1, *options).stdout
         assert max(map(len, text.splitlines())) <= 80
 
 

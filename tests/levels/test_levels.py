@@ -126,8 +126,8 @@ def test_the_held_out_documents_are_never_trained_on(number, run):
     random.Random(42).shuffle(order)
     other = ["zzyx" if place in order[-9:] else name for place, name in enumerate(names)]  # 9: 15 in 100
     patch = ('set("".join(docs))', 'set("abcdefghijklmnopqrstuvwxyz")')
-    first, second = run(number, names, patch, steps=80), run(number, other, patch, steps=80)
-    assert first.history == second.history and len(first.history) == 80
+    first, second = run(number, names, patch, steps=60), run(number, other, patch, steps=60)
+    assert first.history == second.history and len(first.history) == 60
     assert sum(first.losses) / len(first.losses) != sum(second.losses) / len(second.losses)
 
 
