@@ -8,7 +8,7 @@ for flag, default in {"--steps": 1000, "--seed": 42, "--block-size": 16}.items()
     parser.add_argument(flag, type=int, default=default)
 config = parser.parse_args()
 docs = config.names.read_text("utf-8").split() if config.names.is_file() else []
-if len(docs) < 7: parser.error(f"{config.names}: give a text of at least 7 names")
+if len(docs) < 7: parser.error(f"{config.names}: no such file, or fewer than 7 words in it")
 rng = random.Random(config.seed)
 rng.shuffle(docs)
 vocabulary = sorted(set("".join(docs)))

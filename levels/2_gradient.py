@@ -1,7 +1,7 @@
 """Level 2, a gradient. The same table, not counted but learnt: small steps against a slope worked out by hand.
 
 It says nothing that level 1 could not, and needs many steps to say it. But slopes can be had where there is nothing to
-count. Switched off (the logarithms of the counts for a table, and no steps) it is level 1. Next: 3_autograd.py"""
+count. Put ln(count) into the table and take no steps: softmax gives back the shares. Next: 3_autograd.py"""
 import argparse, math, pathlib, random
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parents[1] / "names.txt")
@@ -9,7 +9,7 @@ for flag, default in {"--steps": 1000, "--seed": 42, "--block-size": 16}.items()
     parser.add_argument(flag, type=int, default=default)
 config = parser.parse_args()
 docs = config.names.read_text("utf-8").split() if config.names.is_file() else []
-if len(docs) < 7: parser.error(f"{config.names}: give a text of at least 7 names")
+if len(docs) < 7: parser.error(f"{config.names}: no such file, or fewer than 7 words in it")
 rng = random.Random(config.seed)
 rng.shuffle(docs)
 vocabulary = sorted(set("".join(docs)))
@@ -41,7 +41,7 @@ for t in range(1, config.steps + 1):
     tokens = training[(t - 1) % len(training)]
     losses = position_losses(tokens)
     loss = sum(losses) / len(losses)
-    learning_rate = 5.0 * (1 - (t - 1) / config.steps)
+    learning_rate = 5.0 * (1 - (t - 1) / config.steps)  # 5.0 was found by trying, as those of the next levels
     slopes = {token: [0.0] * (bos + 1) for token in tokens}
     for position, target in enumerate(tokens[1 : config.block_size + 1]):
         for j, p in enumerate(softmax(forward(tokens[position]))):
@@ -55,6 +55,5 @@ print(f"num params: {(bos + 1) ** 2}\nheld-out loss per token: {sum(losses) / le
 for _ in range(5):
     tokens = [bos]
     while bos not in tokens[1:] and len(tokens) <= config.block_size:
-        logits = forward(tokens[-1])
-        tokens += rng.choices(range(bos + 1), softmax(logits))
+        tokens += rng.choices(range(bos + 1), softmax(forward(tokens[-1])))
     print("sample:", "".join(vocabulary[token] for token in tokens if token < bos))

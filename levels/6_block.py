@@ -1,4 +1,5 @@
-"""Level 6, a block: norms, heads, a stream to which attention and MLP add, Adam. Next: ../script_gpt.py"""
+"""Level 6, a block. Attention and MLP add to x (the residual stream), from a normalised copy; four heads, whose results
+attn_wo mixes; Adam. Several ideas for once: with all of them taken out it is level 5. Next: ../script_gpt.py"""
 import argparse, math, pathlib, random
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parents[1] / "names.txt")
@@ -6,7 +7,7 @@ for flag, default in {"--steps": 1000, "--seed": 42, "--block-size": 16, "--n-em
     parser.add_argument(flag, type=int, default=default)
 config = parser.parse_args()
 docs = config.names.read_text("utf-8").split() if config.names.is_file() else []
-if len(docs) < 7: parser.error(f"{config.names}: give a text of at least 7 names")
+if len(docs) < 7 or config.n_embd % config.n_head: parser.error("fewer than 7 words, or --n-head divides not --n-embd")
 rng = random.Random(config.seed)
 rng.shuffle(docs)
 vocabulary = sorted(set("".join(docs)))
@@ -15,19 +16,19 @@ documents = [[bos, *map(vocabulary.index, doc), bos] for doc in docs]
 held_out = min(1000, len(docs) * 15 // 100)  # the last names, never trained on
 training, unseen = documents[:-held_out], documents[-held_out:]
 
-class Value:  # a number that remembers what it was computed from, and its slope in each of them
-    tape = []  # every Value with children, in order of birth
+class Value:  # a number, the numbers it was computed from (its children), and its slope in each of them
+    tape = []  # every Value with children, in the order in which they were computed
     def __init__(self, data, children=(), local_grads=()):
         self.data, self.grad, self.children, self.local_grads = data, 0.0, children, local_grads
         if children: Value.tape.append(self)
     def __add__(self, other): return Value(self.data + other.data, (self, other), (1.0, 1.0))
     def __mul__(self, other): return Value(self.data * other.data, (self, other), (other.data, self.data))
-    def __pow__(self, n): return Value(self.data**n, (self,), (n * self.data ** (n - 1),))
+    def __pow__(self, power): return Value(self.data**power, (self,), (power * self.data ** (power - 1),))
     def exp(self): return Value(math.exp(self.data), (self,), (math.exp(self.data),))
     def relu(self): return Value(self.data, (self,), (1.0,)) if self.data > 0 else Value(0.0)
     def backward(self):
         self.grad = 1.0
-        for node in reversed(Value.tape):  # each comes before the children it was computed from
+        for node in reversed(Value.tape):  # results first, then what they were computed from
             for child, local_grad in zip(node.children, node.local_grads):
                 child.grad += local_grad * node.grad
 
@@ -37,7 +38,7 @@ def linear(x, weights):  # [n_in], [n_out][n_in] -> [n_out]; row + x joins the l
     return [Value(sum(w * d for w, d in zip(row_data, x_data)), row + x, x_data + row_data) for row, row_data in rows]
 def add(a, b): return [left + right for left, right in zip(a, b)]  # [n], [n] -> [n]
 def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
-    largest = max(value.data for value in x)
+    largest = max(value.data for value in x)  # taken out, so that no power overflows
     powers = [math.exp(value.data - largest) for value in x]
     total = sum(powers)
     return Value(largest + math.log(total), x, [power / total for power in powers])
@@ -70,24 +71,24 @@ def forward(token_id, position, keys, values):  # -> the logits of the next toke
     x = add(x, linear(hidden, state_dict["mlp_fc2"]))  # [n_embd]
     return linear(x, state_dict["lm_head"])
 def position_losses(tokens):  # -> the loss at each position, -ln(probability of the token that came)
-    Value.tape.clear()
+    Value.tape.clear()  # another document, another record
     keys, values, losses = [], [], []
     for position, target in enumerate(tokens[1 : config.block_size + 1]):
         logits = forward(tokens[position], position, keys, values)
-        losses.append(logsumexp(logits) + logits[target] * Value(-1.0))
+        losses.append(logsumexp(logits) + logits[target] * Value(-1.0))  # -ln(e^target / (e^a + e^b + ...))
     return losses
 
 history, m, v, beta1, beta2 = [], [0.0] * len(parameters), [0.0] * len(parameters), 0.85, 0.99
 for t in range(1, config.steps + 1):
     losses = position_losses(training[(t - 1) % len(training)])
-    loss = sum(losses[1:], losses[0]) * Value(1 / len(losses))
+    loss = sum(losses[1:], losses[0]) * Value(1 / len(losses))  # sum alone would start at 0, which is no Value
     loss.backward()
     learning_rate = 0.01 * (1 - (t - 1) / config.steps)
     for i, parameter in enumerate(parameters):
         m[i] = beta1 * m[i] + (1 - beta1) * parameter.grad
         v[i] = beta2 * v[i] + (1 - beta2) * parameter.grad * parameter.grad
         parameter.data -= learning_rate * (m[i] / (1 - beta1**t)) / (math.sqrt(v[i] / (1 - beta2**t)) + 1e-8)
-        parameter.grad = 0.0
+        parameter.grad = 0.0  # or the next slopes would be added to these
     history.append(loss.data)
     if t % 100 == 0: print(f"step {t:4d} / {config.steps} | mean loss of 100 {sum(history[-100:]) / 100:.4f}")
 losses = [loss.data for tokens in unseen for loss in position_losses(tokens)]
@@ -95,6 +96,5 @@ print(f"num params: {len(parameters)}\nheld-out loss per token: {sum(losses) / l
 for _ in range(5):
     tokens, keys, values = [bos], [], []
     while bos not in tokens[1:] and len(tokens) <= config.block_size:
-        logits = forward(tokens[-1], len(tokens) - 1, keys, values)
-        tokens += rng.choices(range(bos + 1), [p.data for p in softmax(logits)])
+        tokens += rng.choices(range(bos + 1), [p.data for p in softmax(forward(tokens[-1], len(keys), keys, values))])
     print("sample:", "".join(vocabulary[token] for token in tokens if token < bos))

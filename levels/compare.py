@@ -1,13 +1,14 @@
 """What each level is worth: all of them on one file, over several seeds, as a table and curves.
 
-    python3 levels/compare.py                                     names.txt, 1,000 steps, three seeds: some 2 minutes
+    python3 levels/compare.py                                     names.txt, 1,000 steps, three seeds: 2 to 4 minutes
     python3 levels/data.py repeat > repeat.txt
     python3 levels/compare.py repeat.txt --n-head 1               where attention is worth something
     python3 levels/compare.py repeat.txt --image curves.png       the curves as a picture (needs matplotlib)
 
-Every level is run as it stands, and what it prints is read. All levels of one seed read the same documents in the same
-order and are judged on the same held-out ones, so their differences are taken seed by seed; a mean difference smaller
-than two of its standard errors is called noise.
+Every level is run as it stands, and what it prints is read; script_gpt.py draws its samples as the levels do, at
+temperature 1. All levels of one seed read the same documents in the same order and are judged on the same held-out
+ones. So the change from one level to the next is taken seed by seed; a mean change smaller than two of its standard
+errors is called noise.
 """
 import argparse
 import concurrent.futures
@@ -48,7 +49,7 @@ def split(names, seed):
     """The documents that a level trains on, in its order, and those it holds out."""
     docs = Path(names).read_text("utf-8").split()
     if len(docs) < 7:
-        raise ValueError("give a text of at least 7 names")
+        raise ValueError("give a text of at least 7 words")
     random.Random(seed).shuffle(docs)
     held_out = min(1000, len(docs) * 15 // 100)
     return docs[:-held_out], docs[-held_out:]
@@ -102,7 +103,7 @@ def verdict(losses, before):
 
 def table(runs, vocab_size):
     """The lines of the table. runs: {level: [what run_level returned, for each seed]}."""
-    lines = [f"{'level':<16}{'numbers':>8}   {'held-out loss':<17}{'less before':<13}{'verdict':<20}a sample",
+    lines = [f"{'level':<16}{'numbers':>8}   {'held-out loss':<17}{'change':<10}{'verdict':<22}a sample",
              f"{'even guess':<16}{0:>8}   {math.log(vocab_size):.4f}"]
     before = None
     for level, results in runs.items():
@@ -110,7 +111,7 @@ def table(runs, vocab_size):
         spread = f" ± {statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
         mean, word = verdict(losses, before) if before else (statistics.fmean(losses) - math.log(vocab_size), "")
         lines.append(f"{level:<16}{results[0]['numbers']:>8,}   {statistics.fmean(losses):.4f}{spread:<11}"
-                     f"{round(mean, 4) + 0.0:<+13.4f}{word:<20}{results[0]['samples'][0][:20]}")
+                     f"{round(mean, 4) + 0.0:<+10.4f}{word:<22}{results[0]['samples'][0][:20]}")
         before = losses
     return lines
 
@@ -135,7 +136,7 @@ def drawing(runs, height=16, width=5):
             cells[round((top - loss) / step)][column] += level[0]
     rows = ["".join(short(cell).ljust(width) for cell in row).rstrip() for row in cells]
     return [*(f"{top - k * step:7.3f} |{row}" for k, row in enumerate(rows)), f"        +{'-' * width * columns}",
-            f"         each column: the mean of 100 steps, {100 * columns:,} in all; 1-4: levels 1 to 4"]
+            f"         each column: the mean of 100 steps, {100 * columns:,} in all; 67: levels 6 and 7, 1-4: 1 to 4"]
 
 
 def short(digits):
@@ -192,7 +193,8 @@ def main(arguments=None):
         tasks = {path: [pool.submit(run_script if path == SCRIPT else run_level, path, options.names, options.steps,
                                     seed, options.n_head) for seed in seeds] for path in [*LEVELS, SCRIPT]}
         for number, (path, futures) in enumerate(tasks.items(), 1):
-            print(f"level {number} of {len(tasks)} ...", end="\r", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print(f"level {number} of {len(tasks)} ...", end="\r", file=sys.stderr, flush=True)
             try:
                 runs[f"{number} {path.stem.split('_', path != SCRIPT)[-1]}"] = [future.result() for future in futures]
             except ValueError as error:

@@ -38,7 +38,8 @@ def test_the_drawing_puts_each_loss_in_its_row_and_column():
     runs = {"1 count": [result(0, (3.0, 2.0))], "2 gradient": [result(0, (3.0, 1.0)), result(0, (3.0, 2.0))]}
     assert compare.drawing(runs, height=4) == [
         "  3.000 |12", "  2.500 |", "  2.000 |     1", "  1.500 |     2",
-        "        +----------", "         each column: the mean of 100 steps, 200 in all; 1-4: levels 1 to 4"]
+        "        +----------",
+        "         each column: the mean of 100 steps, 200 in all; 67: levels 6 and 7, 1-4: 1 to 4"]
     assert compare.drawing({"1 count": [result(2.0, ())]}) == []
 
 
@@ -84,7 +85,7 @@ def test_script_gpt_never_comes_round_to_the_held_out_names(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("arguments, message", [
     (["none.txt"], "No such file"), (["few.txt", "--steps", "0"], "at least 1"),
-    (["few.txt", "--n-head", "3"], "must divide 16"), (["two.txt"], "give a text of at least 7 names")])
+    (["few.txt", "--n-head", "3"], "must divide 16"), (["two.txt"], "at least 7 words")])
 def test_bad_input_is_refused_in_one_line(tmp_path, arguments, message):
     (tmp_path / "few.txt").write_text("\n".join("anna emma ada otto bo eve ann nan".split()), encoding="utf-8")
     (tmp_path / "two.txt").write_text("anna\nemma\n", encoding="utf-8")
