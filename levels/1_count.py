@@ -4,10 +4,10 @@ One letter is all it sees: what it says after an a is the same in every name. Ne
 import argparse, math, pathlib, random
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parents[1] / "names.txt")
-for flag, default in {"--steps": 1000, "--seed": 42, "--block-size": 16}.items():
+for flag, default in {"--steps": 1000, "--seed": 42}.items():
     parser.add_argument(flag, type=int, default=default)
-config = parser.parse_args()
-docs = config.names.read_text("utf-8").split() if config.names.is_file() else []
+config = parser.parse_args(namespace=argparse.Namespace(block_size=16))
+docs = list(dict.fromkeys(config.names.read_text("utf-8-sig").split())) if config.names.is_file() else []
 if len(docs) < 7: parser.error(f"{config.names}: no such file, or fewer than 7 words in it")
 rng = random.Random(config.seed)
 rng.shuffle(docs)

@@ -3,11 +3,11 @@ attn_wo mixes; Adam. Several ideas for once: with all of them taken out it is le
 import argparse, math, pathlib, random
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parents[1] / "names.txt")
-for flag, default in {"--steps": 1000, "--seed": 42, "--block-size": 16, "--n-embd": 16, "--n-head": 4}.items():
+for flag, default in {"--steps": 1000, "--seed": 42, "--n-head": 4}.items():
     parser.add_argument(flag, type=int, default=default)
-config = parser.parse_args()
-docs = config.names.read_text("utf-8").split() if config.names.is_file() else []
-if len(docs) < 7 or config.n_embd % config.n_head: parser.error("fewer than 7 words, or --n-head divides not --n-embd")
+config = parser.parse_args(namespace=argparse.Namespace(block_size=16, n_embd=16))
+docs = list(dict.fromkeys(config.names.read_text("utf-8-sig").split())) if config.names.is_file() else []
+if len(docs) < 7 or config.n_head not in (1, 2, 4, 8, 16): parser.error("under 7 words, or --n-head divides not 16")
 rng = random.Random(config.seed)
 rng.shuffle(docs)
 vocabulary = sorted(set("".join(docs)))

@@ -53,7 +53,7 @@ class Descent:
 
 
 def optimizers() -> dict:
-    """Adam against descent with momentum and without; every rate falls to 0 over the run."""
+    """Adam against descent with momentum and without, each at several rates, which fall to 0 over the run."""
     setting = Setting()
 
     def descent(rate: float, momentum: float) -> Callable[[int], dict]:
@@ -67,9 +67,9 @@ def optimizers() -> dict:
 
     return several(setting, 10, {
         "Adam, rate 0.01": lambda seed: loss_of(setting, seed),
-        "momentum 0.85, rate 0.03": descent(0.03, 0.85),
-        "plain descent, rate 0.1": descent(0.1, 0.0),
-        "plain descent, rate 0.01": descent(0.01, 0.0),
+        "Adam, rate 0.02": lambda seed: loss_of(setting, seed, learning_rate=0.02),
+        **{f"momentum 0.85, rate {rate}": descent(rate, 0.85) for rate in (0.03, 0.05)},
+        **{f"plain descent, rate {rate}": descent(rate, 0.0) for rate in (0.01, 0.1, 0.2, 0.3, 0.5)},
     })
 
 
@@ -325,4 +325,4 @@ def measure_statement(name: str) -> dict:
     """The figures of one of STATEMENTS, with what they are ("about": the function's own words)."""
     measured = STATEMENTS[name]
     words = (measured.func if isinstance(measured, partial) else measured).__doc__
-    return {"about": " ".join(words.split()), **measured()}
+    return {"about": " ".join((words or "").split()), **measured()}

@@ -124,7 +124,7 @@ def test_the_held_out_documents_are_never_trained_on(number, run):
     names = some_names()
     order = list(range(60))
     random.Random(42).shuffle(order)
-    other = ["zzyx" if place in order[-9:] else name for place, name in enumerate(names)]  # 9: 15 in 100
+    other = ["zz" + name if place in order[-9:] else name for place, name in enumerate(names)]  # 9: 15 in 100
     patch = ('set("".join(docs))', 'set("abcdefghijklmnopqrstuvwxyz")')
     first, second = run(number, names, patch, steps=60), run(number, other, patch, steps=60)
     assert first.history == second.history and len(first.history) == 60
@@ -132,11 +132,21 @@ def test_the_held_out_documents_are_never_trained_on(number, run):
 
 
 def test_level_1_counts_each_pair_once_on_top_of_the_one_imagined(run):
-    """Of seven names one is held out: each of the six others is met once in six steps."""
-    one = run(1, ["ab"] * 7, steps=6)
-    a, b, bos = 0, 1, 2
-    assert one.counts[bos] == [7, 1, 1] and one.counts[a] == [1, 7, 1] and one.counts[b] == [1, 1, 7]
-    assert one.forward(a) == [1 / 9, 7 / 9, 1 / 9] and one.losses == [-math.log(7 / 9)] * 3
+    """Each of the six names that are not held out is met once in six steps."""
+    one = run(1, ["ab", "aab", "abb", "b", "bb", "ba", "aaa"], steps=6)
+    pairs = [pair for tokens in one.training for pair in zip(tokens, tokens[1:])]
+    assert len(one.training) == 6 and len(one.unseen) == 1
+    assert one.counts == [[1 + pairs.count((token, target)) for target in range(3)] for token in range(3)]
+    assert one.forward(0) == [count / sum(one.counts[0]) for count in one.counts[0]]
+    assert one.losses[0] == -math.log(one.forward(2)[one.unseen[0][1]])
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_name_that_occurs_twice_counts_once(number, run):
+    """So none can be held out and trained on as well; and a byte order mark at the beginning is no letter."""
+    level = run(number, ["\ufeff" + some_names()[0], *some_names()[1:20], *some_names()[:20]], steps=1)
+    assert sorted(level.docs) == sorted(some_names()[:20]) and "\ufeff" not in level.vocabulary
+    assert not [tokens for tokens in level.unseen if tokens in level.training]
 
 
 @pytest.mark.parametrize("number", range(2, 7))
@@ -244,5 +254,12 @@ def test_a_file_without_enough_names_is_refused(number, tmp_path):
     for path in (few, tmp_path / "none.txt"):
         process = subprocess.run([sys.executable, os.path.join(FOLDER, LEVELS[number - 1]), str(path)],
                                  capture_output=True, encoding="utf-8")
-        assert process.returncode == 2 and process.stdout == ""
-        assert process.stderr.count("fewer than 7 words") == 1
+        assert process.returncode == 2 and process.stdout == "" and "Traceback" not in process.stderr
+        assert "7 words" in process.stderr
+
+
+@pytest.mark.parametrize("n_head", [-4, 0, 3, 5, 32])
+def test_level_6_refuses_heads_that_do_not_share_16_numbers_evenly(n_head):
+    process = subprocess.run([sys.executable, os.path.join(FOLDER, LEVELS[5]), "--n-head", str(n_head)],
+                             capture_output=True, encoding="utf-8")
+    assert process.returncode == 2 and "--n-head divides not 16" in process.stderr
