@@ -24,7 +24,7 @@ def check_can_replace(path: str, beginning: bytes, force: bool = False) -> None:
             with open(path, "rb") as file:
                 if not (force or re.match(beginning, file.read(1000), re.DOTALL)):
                     raise InputError(f"cannot write to {path}: it holds something else, which would be lost; choose "
-                                     "another name, or add --force")
+                                     "another name, or move it away")
         with open(gpt.temporary_name(path), "w"):
             pass
         os.remove(gpt.temporary_name(path))

@@ -355,7 +355,7 @@ def updates(optimizer: dict) -> set:
 
 
 def perplexity(loss: float) -> float:
-    """e to the loss: the model is as uncertain as in a fair choice among so many tokens."""
+    """e to the loss: the model does as badly as a fair choice among so many tokens."""
     return math.exp(loss) if loss < 709 else math.inf
 
 

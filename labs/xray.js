@@ -864,7 +864,7 @@ function words(open = false) {
     ["position", "how many tokens stand before this one"],
     ["parameter", "a number the model has learned, or will learn: it is the same at every position"],
     ["residual stream", "x: the vector that each position carries through the layers, and to which each layer adds"],
-    ["head", "a part of attention: it lets a position look at those before it"],
+    ["head", "a part of attention: it lets a position look at itself and those before it"],
     ["logit", "the score of one possible next token, before all scores are turned into probabilities"],
     [
       "loss",

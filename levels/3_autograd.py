@@ -1,7 +1,7 @@
 """Level 3, autograd. The same table and the same steps, but each number finds its slope by itself.
 
-A Value remembers what it was computed from. From here on a new model needs a new `forward`, and no new slopes. With the
-slopes of level 2 in place of its own it is level 2, but for the last digits. Next: 4_mlp.py"""
+A Value remembers what it was computed from. From here on a new model needs a new `forward`, and new slopes only for new
+operations. Its figures are those of level 2, but for the last digits. Next: 4_mlp.py"""
 import argparse, math, pathlib, random
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parents[1] / "names.txt")

@@ -73,6 +73,8 @@ def check(options: argparse.Namespace) -> None:
             raise InputError(f"{flag} is {value:g}: it must be from {least} to 1000000")
     if options.keep:
         check_can_replace(options.keep, b'\\{\n "format": "' + kept.FORMAT.encode())
+        if Path(options.keep).exists():
+            kept.load(options.keep)  # that it is cut short should be said before the work
 
 
 def show(path: str) -> None:

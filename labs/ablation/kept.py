@@ -20,9 +20,10 @@ def load(path: str | Path = KEPT) -> dict:
     """The kept figures: {"tables": {name: ...}, "statements": {name: ...}}. Raises InputError if it is no such file."""
     try:
         kept = json.loads(read_text(path, "a file written by --keep"))
-        if kept["format"] != FORMAT:
+        parts = [*kept["tables"].values(), *kept["statements"].values()]
+        if kept["format"] != FORMAT or not all(part["rows"] and part["seeds"] and part["setting"] for part in parts):
             raise ValueError
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a file of this lab: name one written by --keep") from error
     return kept
 

@@ -106,4 +106,5 @@ def measure_study(study: Study, say: Callable[[str], None] = lambda line: None) 
 
 def columns(found: list[dict]) -> dict:
     """[{figure: number}, ...], one for each seed -> {figure: [number, ...]}; the parameters are the same for all."""
-    return {key: found[0][key] if key == "parameters" else [each[key] for each in found] for key in found[0]}
+    common = [key for key in found[0] if all(key in each for each in found)]  # what is known for certain may differ
+    return {key: found[0][key] if key == "parameters" else [each[key] for each in found] for key in common}

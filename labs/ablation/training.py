@@ -86,7 +86,7 @@ class PartialGPT(GPT):
 
     With attn_wo at 0 attention adds nothing to the residual stream, with mlp_fc2 the MLP adds nothing, and with wpe a
     token does not know its position. No gradient comes back through a matrix of zeros, so with attn_wo at 0 attn_wq,
-    attn_wk and attn_wv stay as they were drawn, and with mlp_fc2 mlp_fc1.
+    attn_wk and attn_wv stay as they were drawn, but for weight decay, and with mlp_fc2 mlp_fc1.
     """
 
     def __init__(self, config: GPTConfig, run: Run, off: Sequence[str] = ()) -> None:

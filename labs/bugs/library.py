@@ -310,8 +310,8 @@ BUGS = [
         group="embedding",
         right='add(state_dict["wte"][token_id], state_dict["wpe"][position])',
         wrong='state_dict["wte"][token_id]',
-        why="The line was forgotten. Attention itself sees a set of tokens without order, so the model knows which "
-            "letters came before, but not where.",
+        why="The line was forgotten. One layer of attention then sees which letters came before and how many of "
+            "each, but not in which order.",
         find="The gradient of wpe must not be 0. Feed one token again and again: its logits must change.",
     ),
     Bug(
@@ -512,7 +512,7 @@ BUGS = [
         group="layer",
         right='x = add(x, linear(attn_out, state_dict[f"layer{layer}.attn_wo"]))',
         wrong='x = linear(attn_out, state_dict[f"layer{layer}.attn_wo"])',
-        why="The output of a block looks like the thing to pass on. Without the sum the token itself is lost but for "
+        why="The output of attention looks like the thing to pass on. Without the sum the token itself is lost but for "
             "what attention carries over, and the gradient has no direct way back.",
         find="With attn_wo all zero, the logits must still depend on the token.",
     ),
@@ -522,7 +522,7 @@ BUGS = [
         group="layer",
         right='x = add(x, linear(hidden, state_dict[f"layer{layer}.mlp_fc2"]))',
         wrong='x = linear(hidden, state_dict[f"layer{layer}.mlp_fc2"])',
-        why="The output of a block looks like the thing to pass on. But what the stream held before it is then lost.",
+        why="The output of the MLP looks like the thing to pass on. But what the stream held before it is then lost.",
         find="With mlp_fc2 all zero, the logits must still depend on the token.",
     ),
     Bug(
