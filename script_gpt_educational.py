@@ -204,10 +204,9 @@ class Tokenizer:
 
     The ids are names, not quantities: that m is three times e means nothing. So the model fetches a row of wte for the
     token and a row of wpe for its position, n_embd learned numbers each, and computes with their sum. Without wpe a
-    single layer would see what stands before the last letter as a bag: which letters, not in which order. With names it
-    hardly matters: the loss per token on unread ones is 2.497 ± 0.007 with wpe, 2.502 ± 0.005 without. With neither
-    attention nor MLP it is 2.503 ± 0.007 and 2.610 ± 0.005 (ten seeds). (GPT-2 uses pieces of words instead of letters,
-    byte-pair encoding, Sennrich et al., 2016: shorter texts, a far longer table.)
+    single layer would see what stands before the last letter as a bag: which letters and how many, not in which order.
+    (GPT-2 uses pieces of words instead of letters, byte-pair encoding, Sennrich et al., 2016: shorter texts, a far
+    longer table.)
 
     PAUSE AND THINK: how many questions does the name "emma" put to the model?
     ANSWER: five, one a position: what follows BOS, e, m, m, a? The last answer is BOS.
@@ -363,7 +362,7 @@ class Value:
         100001.0
 
         The tape costs memory: everything computed on the way is kept until the walk back. (Generating records one here
-        too, and clears it after each name; most engines then record nothing.)
+        too, and clears it after each name; most engines can be told to record nothing.)
 
         PAUSE AND THINK: what happens when backward is called twice on the same loss?
         ANSWER: here, an error: the first walk has used up the tape. A simple engine that sorts the graph would say
@@ -446,11 +445,8 @@ def logsumexp(x):  # [n] -> one Value, whose slopes are exactly softmax(x)
     >>> [p.data for p in softmax(logits)], (logsumexp(logits) - logits[1]).data
     ([1.0, 0.0], 1000.0)
 
-    PAUSE AND THINK: softmax([1, 2, 3]) or softmax([101, 102, 103]): which is more even?
-    ANSWER: they are the same. Only the differences between logits count.
-
-    PAUSE AND THINK: and softmax([10, 20, 30])?
-    ANSWER: far less even: the differences are ten times as large.
+    PAUSE AND THINK: softmax([1, 2, 3]), softmax([101, 102, 103]) or softmax([10, 20, 30]): which is the least even?
+    ANSWER: the last: its differences are ten times as large. The first two are the same: only differences count.
     """
     largest = max(value.data for value in x)
     powers = [math.exp(value.data - largest) for value in x]
@@ -506,12 +502,12 @@ def rmsnorm(x, epsilon=1e-5):  # [n] -> [n], with a mean square of 1 (0 stays 0)
     >>> [round(y.data, 3) for y in rmsnorm([Value(x) for x in (9, 0, 0, 0)])]
     [2.0, 0.0, 0.0, 0.0]
 
-    Without any norm this small model has a loss of 2.52 ± 0.01 on unread names instead of 2.50 ± 0.01 (five seeds).
-    (lm_head reads x as it is. In the first layer the norm follows another at once and changes almost nothing.)
+    Without any norm this small model has a loss of 2.52 ± 0.01 on unread names instead of 2.50 (five seeds). (lm_head
+    reads x as it is. In the first layer the norm follows another at once and changes almost nothing.)
 
     PAUSE AND THINK: x becomes ten times as large. What does rmsnorm(x) do?
-    ANSWER: almost nothing: the scale becomes ten times as small. Only epsilon, 1e-5 beside the mean square, makes a
-    trace of a difference. So the gradient has (almost) no part along x.
+    ANSWER: almost nothing: the scale becomes ten times as small. Only epsilon, 1e-5 added to the mean square so that
+    nothing is divided by 0, makes a trace of a difference. So the gradient has (almost) no part along x.
     """
     scale = (dot(x, x) / len(x) + epsilon) ** -0.5
     return [value * scale for value in x]
@@ -530,9 +526,10 @@ def initialize_parameters(config, vocab_size, rng):
     LECTURE: First weights
     Where does training start? Each weight is drawn at random around 0, from a normal distribution with standard
     deviation 0.08. They must differ, or equal neurons would get equal gradients and stay equal for ever. They must not
-    be large, or the first guesses are sure of themselves and wrong: with a standard deviation of 0.5 the loss on unread
-    names, after training, is 2.64 ± 0.02 instead of 2.50 ± 0.01 (five seeds). A sum of n products has about sqrt(n)
-    times the size of one, so weights of 1 / sqrt(n) would keep the size as it is, for 16 and for 64 inputs
+    be large, or the first guesses are sure of themselves and wrong: with a standard deviation of 0.5 the loss, which
+    says how wrong the guesses are, is 2.64 ± 0.02 on unread names after training, instead of 2.50 ± 0.01 (five seeds).
+    A sum of n products has about sqrt(n) times the size of one, so weights of 1 / sqrt(n) would keep the size as it is,
+    for 16 and for 64 inputs
 
     >>> 16 ** -0.5, 64 ** -0.5
     (0.25, 0.125)
@@ -614,8 +611,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     >>> x.grad
     1.001
 
-    Without the two additions this model has a loss of 2.56 ± 0.01 on unread names instead of 2.50 ± 0.01 (five seeds).
-    The idea comes from image recognition (He et al., 2015, "Deep Residual Learning"). Here the norm stands inside, x +
+    Without the two additions this model has a loss of 2.56 ± 0.01 on unread names instead of 2.50 (five seeds). The
+    idea comes from image recognition (He et al., 2015, "Deep Residual Learning"). Here the norm stands inside, x +
     f(rmsnorm(x)), as in GPT-2, which makes deep models easier to train (Xiong et al., 2020). Unlike GPT-2, this model
     normalises the embeddings once at the start, and not the stream at the end.
 
@@ -632,7 +629,7 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
 
     so the head passes on two thirds of the first value and one third of the second. Keys and values of past positions
     never change, so they are kept (the cache). Its own key is appended before it looks, so there is always something to
-    look at; later keys are not there yet, so no mask is needed.
+    look at; later keys are not there yet, so none has to be hidden (no mask).
 
     PAUSE AND THINK: what are a head's weights at position 0?
     ANSWER: [1.0]. There are as many weights as positions so far, and so far there is one: itself.
@@ -644,7 +641,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     What breaks without attention? On names, after 1,000 steps, almost nothing. The loss per token on unread names is
     2.497 ± 0.007 with it and 2.502 ± 0.008 without (ten seeds). The difference, 0.004 before rounding, is less than the
     spread between seeds. After 10,000 steps it is 0.026 (five seeds). So do not read much into pictures of attention on
-    names.
+    names. Positions count as little after 1,000 steps: without wpe the loss is 2.502 ± 0.005. But with neither
+    attention nor MLP it is 2.503 ± 0.007 with wpe and 2.610 ± 0.005 without (ten seeds).
 
     It counts where the answer stands elsewhere in the document. Let every document be a name of five letters three
     times, such as emilyemilyemily, and one head do the work. On such documents that were not read the loss per token is
@@ -682,8 +680,8 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     8
 
     So each score is divided by sqrt(head_dim) (Vaswani et al., 2017). With the default head_dim of 4 the factor is only
-    2, and it makes no difference beyond chance: the loss on unread names is 2.50 ± 0.01 with it, 2.50 ± 0.01 without
-    any division, 2.50 ± 0.01 with head_dim itself (five seeds).
+    2, and it makes no difference beyond chance: the loss on unread names is 2.50 ± 0.01 with it, without any division,
+    and with head_dim itself (five seeds).
 
     PAUSE AND THINK: why the square root, and not head_dim itself?
     ANSWER: because variances add, not sizes. Dividing by d would leave wide heads with scores of size 1 / sqrt(d), and
@@ -699,17 +697,14 @@ def gpt_forward(token_id, position, keys, values, state_dict, config):
     >>> [linear([Value(a), Value(1)], neuron)[0].relu().data for a in (1.0, 3.0)]
     [0.0, 1.0]
 
-    2,048 of the 4,192 parameters, 48.9 %, stand in mlp_fc1 and mlp_fc2. On names, after 1,000 steps, the loss on unread
-    names is 2.497 ± 0.007 with them and 2.497 ± 0.007 without (ten seeds): no difference beyond chance. On sums such as
-    7+5=12 they count: 93 ± 3 % of the digits right against 55 ± 10, in sums never shown, after 5,000 steps (five
-    seeds). Where a neuron is silent its slope is 0, so there it gets no gradient. That need not last, even if it is
-    silent for every name: what it reads changes as the embeddings are trained, and it may speak again.
+    2,048 of the 4,192 parameters, 48.9 %, stand in mlp_fc1 and mlp_fc2. On names, after 1,000 steps, they change the
+    loss by less than 0.001 in the mean of ten seeds: no difference beyond chance. On sums such as 7+5=12 they count: 93
+    ± 3 % of the digits right against 55 ± 10, in sums never shown, after 5,000 steps (five seeds). Where a neuron is
+    silent its slope is 0, so there it gets no gradient. That need not last, even if it is silent for every name: what
+    it reads changes as the embeddings are trained, and it may speak again.
 
-    PAUSE AND THINK: could many linear layers in a row do without the relu?
+    PAUSE AND THINK: could many linear layers do without the relu?
     ANSWER: no: a linear map of a linear map is one linear map. The relu between them makes the difference.
-
-    PAUSE AND THINK: what is the slope of relu at exactly 0?
-    ANSWER: there is none: from the left it is 0, from the right 1. By custom 0 is taken; it hardly ever matters.
     """
     head_dim = config.n_embd // config.n_head
     x = rmsnorm(add(state_dict["wte"][token_id], state_dict["wpe"][position]))  # [n_embd]
@@ -923,7 +918,7 @@ class AdamOptimizer:
         v = beta2 v + (1 - beta2) g²      the same for its square
         m_hat = m / (1 - beta1^t)         both start at 0, too small at first;
         v_hat = v / (1 - beta2^t)         this makes up for it
-        p = p - rate * m_hat / (sqrt(v_hat) + eps)
+        p = p - rate * m_hat / (sqrt(v_hat) + eps)    eps = 1e-8: no division by 0
 
     At the first update m_hat = g and v_hat = g², so the step has the size of the learning rate, against the gradient,
     whatever the gradient's size:
@@ -939,15 +934,12 @@ class AdamOptimizer:
 
     Later a gradient counts by how it compares with its own past: if it keeps changing its sign, fades, or was once very
     large, m is small beside sqrt(v) and the step is short. A parameter whose gradient is 0 at this step still moves, by
-    what m remembers; leaving it out would be another run. Is it better than plain descent? On names a little: the loss
-    per token on unread ones is 2.497 ± 0.007 with Adam, 2.511 ± 0.008 with plain descent at a rate of 0.1; Adam is
-    ahead with each of the ten seeds. At Adam's rate, 0.01, plain descent comes to 2.684 ± 0.020.
+    what m remembers; leaving it out would be another run. Is it better than plain descent? On names hardly: each at the
+    best of the rates tried, the loss per token on unread ones is 2.497 ± 0.007 with Adam, at 0.01, and 2.503 ± 0.008
+    with plain descent, at 0.3 (ten seeds). At Adam's rate plain descent comes to 2.684 ± 0.020.
 
     PAUSE AND THINK: somebody multiplies the loss by 1,000. What changes in the steps?
-    ANSWER: almost nothing: m and sqrt(v) both grow by 1,000, and only eps, 1e-8, now counts for even less.
-
-    PAUSE AND THINK: after the update, where does training go?
-    ANSWER: to the next document. The forward pass is then another one, of another name.
+    ANSWER: almost nothing: m and sqrt(v) both grow 1,000 times, and only eps, 1e-8, now counts for even less.
     """
 
     def __init__(self, state_dict: dict[str, list[list[Value]]], config: GPTConfig) -> None:
@@ -1376,7 +1368,8 @@ class Lecture:
             if line.startswith((">>>", "...")):
                 self.draw(line)
             else:
-                for part in textwrap.wrap(line, self.width, subsequent_indent=" " * hang) or [""]:
+                parts = textwrap.wrap(line, self.width, subsequent_indent=" " * hang, break_on_hyphens=False)
+                for part in parts or [""]:
                     self.draw(part)
 
     def close_line(self):
@@ -1402,12 +1395,13 @@ class Lecture:
         """PAUSE AND THINK: answers after a guess if someone is there to make one, else in the next `give_answers`."""
         self.asked += 1
         self.say(f"PAUSE AND THINK {self.asked}: {question}")
-        answer = f"ANSWER {self.asked}: {answer}"
         if self.pausing:
             self.wait("Your guess, then press Enter: ")
-            self.say(answer)
+            self.say(f"ANSWER {self.asked}: {answer}")
         else:
-            self.answers.append(answer)
+            words = question.replace(": ", ". ").split(". ")[-1].split()
+            reminder = "... " * (len(words) > 5) + " ".join(words[-5:])
+            self.answers.append(f"ANSWER {self.asked} ({reminder}): {answer}")
 
     def give_answers(self):
         """The answers still owed: not directly under their questions, so that there is time to think."""
@@ -1499,8 +1493,8 @@ class Lecture:
         """The two options that this version adds."""
         def steps(text):
             try:
-                numbers = {int(number) for number in text.split(",")}
-            except ValueError:
+                numbers = {int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")}
+            except ValueError:  # thousands of digits
                 numbers = {0}
             if min(numbers) < 1:
                 raise argparse.ArgumentTypeError(f"{text[:60]!r} is no list of steps such as 1,50,1000")
@@ -1532,6 +1526,7 @@ class Lecture:
         self.say("You need school mathematics and a little Python. By the end you should be able to answer:")
         for number, objective in enumerate(self.OBJECTIVES, 1):
             self.say(f"  {number}. {objective}", hang=5)
+        self.say("Try what follows >>> yourself: `python3` in this folder, `from script_gpt_educational import *`.")
 
     def meet_data(self, run):
         """What the model will read."""
@@ -1636,20 +1631,21 @@ class Lecture:
                    "Why divide by the square root of head_dim", "The MLP and its relu")
         self.show_attention()
         self.give_answers()
-        self.teach("What attention is worth, and where to see it", "Why softmax subtracts the maximum")
+        self.teach("What attention is worth, and where to see it", "Why softmax subtracts the maximum",
+                   "Cross-entropy and perplexity")
         self.show_predictions(loss.data)
         self.give_answers()
-        self.teach("Cross-entropy and perplexity")
         if self.first_close_up:
             self.show_tape()
-        self.give_answers()
         self.teach("Computation graphs and the chain rule", "Why a tape")
 
     def show_vectors(self):
         """A row for each vector of the last position."""
         self.say()
         self.say("Forward. The vectors of the last position in layer 0"
-                 + (" (first: under the weights before step 1):" if self.untrained else ", in the order they arise:"))
+                 + (" (first: under the weights before step 1)" if self.untrained else ", in the order they arise")
+                 + (f". The names are explained below; for now see that {self.config.n_embd} numbers go in and "
+                    f"{self.tokenizer.vocab_size} come out, one for each token:" if self.first_close_up else ":"))
         first = f"{'first':>9}" * bool(self.untrained)
         self.draw(f"  {'name':<19}{'shape':>6}{'mean square':>13}{first}   first numbers")
         for name, vector in self.vectors.items():
@@ -1675,10 +1671,10 @@ class Lecture:
                  + (f" (of {count} the one that is least even):" if count > 1 else ":"))
         shown = rows[: (self.width - 5) // 4]
         labels = [self.letter(token) for token in self.tokens[: len(shown)]]
-        self.draw("     " + "".join(f"{label:>4}" for label in labels))
+        self.draw("     " + "".join(f"{label:>3} " for label in labels))
         for position, weights in enumerate(shown):
             percents = [round(100 * weight) for weight in weights]
-            cells = "".join(f"{self.shades[min(4, percent // 20)]}{percent or '-':>3}" for percent in percents)
+            cells = "".join(f"{percent or '-':>3}{self.shades[min(4, percent // 20)]}" for percent in percents)
             self.draw(f"{position:2d} {labels[position]} {cells}")
         if self.first_close_up:
             self.say("A row is a position, a column one that it may look at, a figure the % of its attention that go "
@@ -1704,7 +1700,9 @@ class Lecture:
     def show_predictions(self, loss):
         """A row for each position: what was likeliest, what was right, what that cost."""
         self.say()
-        self.say("From logits to probabilities: at each position the three likeliest tokens, and the right one.")
+        vocab_size = self.tokenizer.vocab_size
+        self.say("From logits to probabilities p: the three likeliest tokens; the right one"
+                 + (f" and its place among {vocab_size}." if self.first_close_up else "."))
         other = "first" if self.untrained else "logit"
         self.draw(f"  {'after':<10}{'likeliest':<25}{'right':>5}{'p':>7}{'place':>6}{other:>7}{'loss':>7}")
         for position, (logits, target, position_loss) in enumerate(self.predictions):
@@ -1715,14 +1713,12 @@ class Lecture:
             other = f"{self.untrained[2][position][2]:7.3f}" if self.untrained else f"{logits[target]:+7.2f}"
             self.draw(f"  {context:<10}{self.ranking(probabilities, target)}{other}{position_loss:7.3f} "
                       f"{self.bar(position_loss / 6, 8)}")
-        vocab_size = self.tokenizer.vocab_size
         self.say()
         before = [position_loss for _, _, position_loss in self.untrained[2]] if self.untrained else []
         self.say(f"The loss of this document is the mean of the last column: {loss:.4f} nats. "
                  + (f"Under the weights before step 1 it was {sum(before) / len(before):.4f}." if before else
-                    f"Its perplexity is exp({loss:.4f}) = {self.perplexity(loss):.2f}: it does as badly as a fair "
-                    f"choice among that many tokens. Guessing evenly costs ln({vocab_size}) = "
-                    f"{math.log(vocab_size):.4f}, perplexity {vocab_size}."))
+                    f"Its perplexity is exp({loss:.4f}) = {self.perplexity(loss):.2f}. Guessing evenly costs "
+                    f"ln({vocab_size}) = {math.log(vocab_size):.4f}, perplexity {vocab_size}."))
 
     def show_tape(self):
         """What backward has to walk, and the end of it."""
@@ -1743,8 +1739,9 @@ class Lecture:
             name: [weight.grad for row in matrix for weight in row] for name, matrix in self.state_dict.items()}
         means = self.gradients = {name: sum(map(abs, grads)) / len(grads) for name, grads in groups.items()}
         self.say()
-        self.say("The gradient that came back, by group, with its mean size as a bar"
-                 + (" (earlier: at the last close-up):" if earlier else ":"))
+        self.say("The gradient g that came back, by group"
+                 + (" (earlier: at the last close-up):" if earlier else
+                    " (|g|: its size, the mean as a bar; got none: g is 0):"))
         other = f"{'earlier':>11}" * bool(earlier)
         self.draw(f"  {'group':<18}{'mean |g|':>11}{other}{'max |g|':>11}{'got none':>10}")
         for name, grads in groups.items():
@@ -1762,7 +1759,7 @@ class Lecture:
         silent = sum(count for name, count in without.items() if ".mlp" in name)
         others = sum(without.values()) - without["wte"] - without["wpe"] - silent
         self.say()
-        self.ask(f"{count} Which, and why?",
+        self.ask(f"{count} Which are these, and why?",
                  f"{without['wte']:,} stand in the rows of wte for tokens that this document does not read, "
                  f"{without['wpe']:,} in the rows of wpe for positions beyond its end: they took no part, so the loss "
                  "has no slope in them."
@@ -1880,9 +1877,8 @@ class Lecture:
         self.draw_curve(baselines)
         first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
         if enough:
-            self.say(f"Each mark is the mean of about {len(self.losses) / 40:.0f} steps. The first {few} losses "
-                     f"average {first:.4f}, the last {few} {last:.4f}. Single steps jump about, for each is another "
-                     "document; compare means only.")
+            self.say(f"Each mark: the mean of about {len(self.losses) / 40:.0f} steps. The first {few} losses "
+                     f"average {first:.4f}, the last {few} {last:.4f}.")
         if baselines:
             self.say()
             costs = ", ".join(f"{name} {loss:.4f}" for name, loss in baselines.items())
@@ -1947,10 +1943,9 @@ class Lecture:
             "numbers; softmax turns them into the probability of each next token.",
             f"The mean surprise, -ln p, at what really came next. Guessing evenly costs {even:.4f} here{trained}.",
             "Slopes multiply along a path and add over paths. The tape, read backwards, does this for all at once.",
-            "Every position so far, each with its weight: the pictures above. It is worth much where the answer stands "
-            "elsewhere in the document, and next to nothing on names in so short a run.",
-            f"{len(new)} of {len(self.samples)} samples do not stand in the data. It keeps no list; with few names and "
-            "many steps it would learn them by heart.",
+            "Every position so far, each with its weight. It is worth much where the answer stands elsewhere in the "
+            "document, and next to nothing on names in 1,000 steps.",
+            "It can do both. It keeps no list; few names it can learn by heart, in many steps.",
         )
         for number, (objective, answer) in enumerate(zip(self.OBJECTIVES, answers), 1):
             self.say(f"{number}. {objective}", hang=3)

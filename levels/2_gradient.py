@@ -35,7 +35,7 @@ def position_losses(tokens):  # -> the loss at each position, -ln(probability of
 
 # The loss at one position is ln(e^x_0 + e^x_1 + ...) - x_target, for x the row of logits. So its slope in x_j is
 # e^x_j / (e^x_0 + e^x_1 + ...) = p_j, and 1 less for the target: what the table says minus what came. Where both agree
-# in the mean the slope is 0. So it moves towards the shares of level 1 (there each pair weighs the same; here each name).
+# in the mean the slope is 0. It moves towards the shares of level 1 (there each pair weighs the same, here each name).
 history = []
 for t in range(1, config.steps + 1):
     tokens = training[(t - 1) % len(training)]

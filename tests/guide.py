@@ -113,7 +113,7 @@ def prose(section):
     text = re.sub(f"{LINK}|{REFERENCE}", "", text)  # a test of its own compares number and target
     text = re.sub(r"\]\([^)]*\)", "]", text)
     text = re.sub(r"(?m)^\d\. |(?<=[.?*] )[1-9]\. (?=[A-Z0-9\"`$])|^\*\*\d\.\*\*", "", text)  # questions
-    text = re.sub(r"\b(?:GPT|UTF)-\d\b", "", text)  # a name
+    text = re.sub(r"\b(?:GPT|UTF)-\d\b|levels/\d_", "", text)  # a name
     text = re.sub(r"\bPython 3\.\d+\b", "", text)  # a name
     text = re.sub(r"(?m)\b[A-Z][\w-]+ et al\.,? \(?(?:19|20)\d\d\)?", "", text)  # a source, listed in section 12.2
     return text
@@ -121,14 +121,6 @@ def prose(section):
 
 FRACTIONS = (r"(?i)\b(?:half|halves?|halved|thirds?|quarters?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|"
              r"hundredths?|thousandths?|twice|doubles?|dozens?)\b")
-
-
-VERDICTS = (r"(?i)`(?:wte|wpe|lm_head|attn_w[qkvo]|mlp_fc[12])`|\b(?:more|less|fewer|larger|smaller|longer|shorter|"
-            r"above|below|higher|lower|better|worse|never|always|faster|slower|nearly|far|lost|kept|before|after|against|"
-            r"along|grows?|falls?|hardly|most|least|same|other|equal|different|forward|backward|minimal|refactored|"
-            r"educational|first|last|only|none|both|every|all|right|wrong|loud|silent|positive|negative|up|down|rows?|"
-            r"columns?|not|no|nothing)\b")
-
 
 def flat(text):
     """A text with single spaces, as one reads it."""

@@ -3,6 +3,7 @@
     python3 tests/guide_figures.py            trains everything again and writes tests/guide.json (some three minutes)
     python3 tests/guide_figures.py --show     prints the tables and drawings, as they stand in the guide
 """
+import argparse
 import gc
 import json
 import math
@@ -16,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import helpers  # noqa: E402
 
+from engines.output import exit_code, write_whole  # noqa: E402
 from labs.bugs import library  # noqa: E402
 
 PATH = os.path.join(helpers.ROOT, "tests", "guide.json")
@@ -195,20 +197,31 @@ def rows_of_worth(tables):
                spread(whole["loss"]), f"{right[0]} / {right[1]}" if right[0] else ""]
 
 
+ENDLESS, SAME, SMALL, CLEAR = 1000, 0.04, 0.1, 0.1  # nats: where a verdict of section 8 ends and the next begins
+
+
 def verdict(first, last, right_first, right_last):
     """What the loss shows of a mistake: its own first loss and mean of the last 50, and those of the right program."""
     more = last - right_last
-    if last > 1000:
+    if last > ENDLESS:
         return "grows without end"
     if first > 2 * right_first:
         return "begins many times too high"
-    if more < -0.1:
+    if more < -CLEAR:
         return "far too good"
-    if last > first + 0.1:
+    if last > first + CLEAR:
         return "climbs above where it began"
-    if last > first - 0.1:
+    if last > first - CLEAR:
         return "learns nothing"
-    return "nothing" if abs(more) < 0.04 else "a little worse" if more < 0.1 else "worse"
+    return "nothing" if abs(more) < SAME else "a little worse" if more < SMALL else "worse"
+
+
+RULE = (
+    f"The verdict is the first that fits: *grows without end* if the last 50 are above {ENDLESS:,}; *begins many times "
+    "too high* if the first loss is more than twice the right one; *far too good* if the last 50 are more than "
+    f"{CLEAR} below the right ones; *climbs* if more than {CLEAR} above their own first loss, *learns nothing* if "
+    f"within {CLEAR} of it; *nothing* if less than {SAME} from the right ones, *a little worse* if less than {SMALL}, "
+    "else *worse*.")
 
 
 def mistake_rows(kept):
@@ -238,6 +251,14 @@ def default_losses(run):
         part = run["losses"][first - 1 : last]
         rows.append([f"{first:,} to {last:,}", *(f"{f(part):.2f}" for f in (statistics.fmean, min, max))])
     return table(["steps", "mean loss", "smallest", "largest"], rows)
+
+
+def by_chance(seeds):
+    """How often the mean of so many differences is more than two standard errors from 0 where there is none (the
+    differences as in a bell curve): the share of Student's t outside of -2 to 2, by sums of narrow strips."""
+    strips = [(1 + ((i + 0.5) / 1000) ** 2 / (seeds - 1)) ** (-seeds / 2) for i in range(2000)]  # 0 to 2
+    height = math.gamma(seeds / 2) / (math.sqrt((seeds - 1) * math.pi) * math.gamma((seeds - 1) / 2))
+    return 1 - 2 * height * sum(strips) / 1000
 
 
 def noise(row, other):
@@ -281,7 +302,7 @@ def ablation_sentences(tables):
     return (f"At the three amounts of training the MLP is worth {three('+ attention, no MLP', whole)}; attention "
             f"{three('+ MLP, no attention', whole)}; the layer, both, {three('+ position', whole)}; a second layer "
             f"{three(whole, 'two layers')}. (*Nothing*: within the noise.) And the whole layer pays {words[0]}, "
-            f"{words[1]} and {words[2]} than the best count of letters.")
+            f"{words[1]} and {words[2]} than the best of these counts.")
 
 
 def silent(row):
@@ -320,34 +341,38 @@ def pieces():
 def of_the_run(kept, tables, said, rows, repeat, dial, loss):
     run, whole, weights = kept["default run"], rows["the whole layer"], kept["attention"]["weights"]
     attention = more(rows["+ MLP, no attention"], whole)
-    alone = more(rows["+ position"], rows["+ attention, no MLP"])
     least = math.floor(100 * min(on_the_answer(weights))) / 100
     invented = [", ".join(samples[:3]) for samples in (kept["attention"]["samples"], kept["without attention"])]
     pairs, letters = (f"{statistics.fmean(rows[name]['loss']):.2f}" for name in ("pair counts", "best n-gram"))
-    worth = table(["documents", "such as", "steps", "loss without attention", "with", "all answers right"],
+    worth = table(["documents", "such as", "steps", "loss without attention", "with",
+                   "documents with every predictable character right"],
                   rows_of_worth(tables))
     return {
         "1.1 What it does": {"RUN": transcript(run)},
         "1.2 What its loss means": {
             "LOSSES_SENTENCE":
                 f"After 1,000 steps it pays {statistics.fmean(run['losses'][-100:]):.2f} on the names it reads, the "
-                f"mean of the last hundred; on names that it has never read, {spread(whole['loss'], 2)} (ten seeds: "
-                "mean ± standard deviation).",
+                f"mean of the last hundred; on names that it has never read, {spread(whole['loss'], 2)}: the mean of "
+                "ten *seeds* (runs that differ by chance alone) ± the standard deviation, their usual distance from "
+                "it.",
             "COUNTS_SENTENCE":
-                f"A table of which letter follows which, counted in as many names, pays {pairs}; the best that "
-                f"counting what follows several letters can do is {letters}."},
+                f"A table of which letter follows which, counted in as many names, pays {pairs}; of "
+                f"the counts of several letters that were tried the best pays {letters}."},
         "1.3 What attention is worth": {
             "WORTH_TABLE": worth,
             "WORTH_SENTENCE":
-                f"It takes {attention} nats off {statistics.fmean(rows['+ MLP, no attention']['loss']):.2f} ({alone} "
-                "where the MLP is taken out as well).",
+                f"It takes {attention} nats off {statistics.fmean(rows['+ MLP, no attention']['loss']):.2f} (before "
+                "rounding).",
+            "DISTANCE_SENTENCE":
+                "But that distance is always the same: positions tell it, and an MLP handed five letters pays "
+                f"{statistics.fmean(repeat['MLP on the last 5']['loss']):.3f} ([5.4]).",
             "DIAGONAL_INTRO": f"This head, in one run, then reads {WORD * 3}, which it has not met:",
             "SAMPLES_SENTENCE":
                 f"What it invents: {invented[0]}. The same run without attention invents {invented[1]}.",
             "DIAGONAL": drawing(weights),
             "DIAGONAL_SENTENCE":
-                f"From the fifth letter to the last but one each puts at least {least:.2f} of its weight on the "
-                "letter that is to come, where it stood before."},
+                f"Each row from the first {WORD[-1]} to the last {WORD[-2]} puts at least {least:.2f} on places where "
+                "the *next* letter has stood before."},
     }
 
 
@@ -359,20 +384,27 @@ def of_sums(rows):
     mirrored = round(statistics.fmean(whole["mirrored"]))
     return (f"It counts where more is asked than to fetch: of sums such as 7+5=12, attention alone gets {figures[0]} % "
             f"of those it is shown right, with the MLP {figures[1]}; of 15 never shown {figures[2]} and {figures[3]} "
-            f"(ten seeds), though of {mirrored} the mirror image, 5+7, was shown or is the same.")
+            f"(ten seeds), though of about {mirrored} the mirror image, 5+7, was shown or is the same.")
 
 
 def of_counting(kept, tables, said, rows, repeat, dial, loss):
+    level = load(os.path.join(helpers.ROOT, "levels", "compare.json"))["names"]["levels"]["4 mlp"]
+    pairs, letters = (f"{statistics.fmean(rows[name]['loss']):.2f}" for name in ("pair counts", "letter counts"))
     return {
+        "3.1 Cross-entropy and perplexity": {
+            "ENTROPY_SENTENCE":
+                "No model that gives the same $`p`$ at every place can go below it; one that reads the letters before "
+                f"can: on names, held out, pairs pay {pairs} where letter shares pay {letters}."},
         "3.2 Four baselines": {
             "NGRAM_SENTENCE":
-                "The fourth is the best that counting several letters can do. Over ten seeds the table of pairs pays "
-                f"{loss['pair counts']}, the best count of several letters {loss['best n-gram']}, and the GPT, after "
+                "The fourth counts what follows several letters: the best of the counts tried ([6]). Over ten seeds "
+                f"the table of pairs pays {loss['pair counts']}, that count {loss['best n-gram']}, and the GPT, after "
                 f"as many names, {loss['the whole layer']}."},
         "5.3 The MLP": {
             "MLP_SENTENCE":
-                f"On names such a network pays {loss['MLP on the last 3']} after 1,000 steps, where the table of "
-                f"pairs pays {loss['pair counts']} (ten seeds).",
+                f"On names such a network, trained with Adam ([5.7]), pays {loss['MLP on the last 3']} after 1,000 "
+                f"steps, where the table of pairs pays {loss['pair counts']} (ten seeds); the level itself, by plain "
+                f"descent, {spread([run['loss'] for run in level])} ({WORDS[len(level)]} seeds).",
             "SUMS_SENTENCE": of_sums(said["other sums"]),
             "NEURON_SENTENCE":
                 "Believing that a neuron which is silent on all data is dead for ever. It gets no gradient; but "
@@ -381,13 +413,31 @@ def of_counting(kept, tables, said, rows, repeat, dial, loss):
     }
 
 
+def of_rules(rows):
+    """Adam, momentum and plain descent, each at the best rate of those that were tried."""
+    tried = {rule: {name.rsplit(" ", 1)[1]: row for name, row in rows.items() if name.startswith(rule)}
+             for rule in ("Adam", "momentum", "plain descent")}
+    best = {rule: min(found, key=lambda rate: statistics.fmean(found[rate]["loss"])) for rule, found in tried.items()}
+    said = [f"{rule} {spread(found[best[rule]]['loss'])} ({best[rule]})" for rule, found in tried.items()]
+    counts = [WORDS[len(found)] for found in tried.values()]
+    adam, plain = (tried[rule][best[rule]] for rule in ("Adam", "plain descent"))
+    ahead = "no more than noise ahead of" if noise(adam, plain) else f"{more(plain, adam)} ahead of"
+    slow = statistics.fmean(tried["plain descent"]["0.01"]["loss"])
+    return (f"({counts[0]}, {counts[1]} and {counts[2]}): {', '.join(said)}. So Adam is {ahead} plain descent; "
+            f"but the rate matters: at 0.01 plain descent only gets to {slow:.3f}.")
+
+
 def of_parts(kept, tables, said, rows, repeat, dial, loss):
     heads, adam, positions = said["heads"], said["optimizers"], said["positions"]
     count = [f"{statistics.fmean(heads[name]['loss']):.3f}" for name in ("1 head", "2 heads", "4 heads", "8 heads")]
     trained = only(said["previous letter"], "1,000")
-    looked = [statistics.fmean(share) for name, share in trained.items() if name.startswith("head")]
+    looked, untrained = ([share for name, shares in row.items() if name.startswith("head") for share in shares]
+                         for row in (trained, said["previous letter"]["untrained"]))
     with_, without = positions["with positions"], positions["without positions"]
     right = [percent(dial[name]["right"]) for name in ("MLP on the last 11", "the whole layer")]
+    within = all(noise(heads[name], heads["4 heads"]) for name in ("2 heads", "8 heads"))
+    if noise(heads["1 head"], heads["4 heads"]):
+        raise ValueError("one head is no worse than four: the sentence on heads has to be written anew")
     schedules, both = said["schedules"], said["positions, longer"]
     longer = more(both["without positions"], both["with positions"])
     batches = [f"{statistics.fmean(row['loss']):.3f}" for row in (
@@ -402,29 +452,29 @@ def of_parts(kept, tables, said, rows, repeat, dial, loss):
             "DIVIDE_SENTENCE": of_division(said["scales"]),
             "HEADS_SENTENCE":
                 f"On names one, two, four and eight heads reach {count[0]}, {count[1]}, {count[2]} and {count[3]} "
-                f"held out (ten seeds; from seed to seed {statistics.stdev(heads['4 heads']['loss']):.3f}).",
+                f"held out (ten seeds; from seed to seed {statistics.stdev(heads['4 heads']['loss']):.3f}): one is "
+                f"{more(heads['1 head'], heads['4 heads'])} worse than four; the others differ from four "
+                f"{'within' if within else 'beyond'} the noise ([6]).",
             "ROLE_SENTENCE":
-                f"On names no head looks at the letter before in particular: the four put {min(looked):.2f} to "
-                f"{max(looked):.2f} of their weight there, where an even share is "
-                f"{statistics.fmean(trained['even']):.2f} (five seeds)."},
+                "On names no head looks at the letter before in particular: in five runs of four heads a head puts "
+                f"{min(looked):.2f} to {max(looked):.2f} of its weight there, {statistics.fmean(looked):.2f} in the "
+                f"mean; an untrained one puts {min(untrained):.2f} to {max(untrained):.2f}, even attention "
+                f"{statistics.fmean(trained['even']):.2f}."},
         "5.6 gpt_forward": {
             "POSITION_SENTENCE":
                 f"On names positions are worth {more(without, with_)} of {statistics.fmean(without['loss']):.3f} held "
-                f"out; without attention {more(rows['token alone'], rows['+ position'])} (ten seeds); and after 3,000 "
-                f"steps of 32 names {longer}."},
+                f"out; without attention and MLP {more(rows['token alone'], rows['+ position'])} (ten seeds); and "
+                f"after 3,000 steps of 32 names {longer}."},
         "5.7 Adam": {
             "ADAM_SENTENCE":
-                "On names that is worth little: held out, ten seeds, Adam reaches "
-                f"{spread(adam['Adam, rate 0.01']['loss'])}, momentum alone at a rate of 0.03 "
-                f"{spread(adam['momentum 0.85, rate 0.03']['loss'])}, plain descent at 0.1 "
-                f"{spread(adam['plain descent, rate 0.1']['loss'])}. The rate must be found for each: at 0.01 plain "
-                f"descent only gets to {statistics.fmean(adam['plain descent, rate 0.01']['loss']):.3f}."},
+                "On names that is worth little. Held out, ten seeds, each at the best of the rates tried "
+                f"{of_rules(adam)}"},
         "5.8 The training step": {
             "SCHEDULE_SENTENCE":
                 f"Held out, that costs {more(schedules['never falling'], schedules['falling to 0'])} (ten seeds).",
             "BATCH_SENTENCE":
-                f"On names four a step reach {batches[0]} in 1,000 steps, one a step {batches[1]}, and in 3,000 steps "
-                f"{batches[2]}."},
+                f"On names four a step reach {batches[0]} in 1,000 steps, which read 4,000 names; one a step reaches "
+                f"{batches[1]} with 1,000 names (ten seeds each) and {batches[2]} with 3,000 (three seeds)."},
     }
 
 
@@ -446,24 +496,27 @@ def of_names(kept, tables, said, rows, repeat, dial, loss):
     return {
         "6. What all of it is worth, on names": {
             "SEEDS": f"over {seeds[0]}, {seeds[1]} and {seeds[2]} seeds",
+            "CHANCE_SENTENCE":
+                f"Where there is no difference, chance alone exceeds that in {100 * by_chance(3):.0f} % of comparisons "
+                f"with three seeds, {100 * by_chance(5):.0f} % with five, {100 * by_chance(10):.0f} % with ten.",
             "ABLATION": ablation_table(tables), "LOSSTABLE": default_losses(run),
             "ABLATION_SENTENCES": ablation_sentences(tables),
             "LARGER_SENTENCE":
-                f"Two layers of width {width} with weight decay, {found['parameters']:,} parameters, reach "
+                f"Two layers of width {width} with weight decay (its size was chosen on these names too), "
+                f"{found['parameters']:,} parameters, reach "
                 f"{spread(found['loss'])} in 10,000 steps of 32 names, without attention "
                 f"{spread(no_attention['loss'])}; and an MLP of that width on the last five letters "
                 f"{spread(mlp['loss'])} (three seeds).",
             "STEPS_SENTENCE": f"On names, held out: {lengths} (three seeds)."},
         "8. What a mistake looks like from outside": {
             "RULE":
-                "The verdict follows a rule: *nothing* if that is below 0.04 in size, *a little worse* below 0.1, "
-                "else *worse*; *learns nothing* if the last 50 are within 0.1 of the first loss, *climbs* if above "
-                f"it. (From seed to seed the right program itself differs by {max(lasts) - min(lasts):.2f}.)",
+                f"{RULE} (From seed to seed the right program itself differs by {max(lasts) - min(lasts):.2f}.)",
             "MISTAKES": mistakes_table(kept),
             "NOTHING_SENTENCE": f"{WORDS[within]} of these twenty end within 0.04 of the right program."},
         "How do I evaluate without filling the memory?": {
             "MEMORY_SENTENCE":
-                f"After 400 losses without either, the process is about {round(kept['megabytes'][0], -2)} MB larger."},
+                "After 400 losses and none of these, the process is about "
+                f"{round(kept['megabytes'][0], -2)} MB larger."},
         'What does "hallucination" mean here?': {
             "COPIES_SENTENCE":
                 f"Of the 20 samples of the default run, {len(known)} stand in names.txt: {', '.join(known)}. The run "
@@ -478,10 +531,15 @@ def show():
             print(f"--- {title}: {name}\n{text}\n")
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--show"]:
+def main():
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--show", action="store_true", help="train nothing; print what the guide must say")
+    if parser.parse_args().show:
         show()
-    else:
-        with open(PATH, "w", encoding="utf-8") as file:
-            text = json.dumps(measure(), ensure_ascii=False)
-            file.write(text.replace('], "', '],\n"').replace('}, "', '},\n"') + "\n")
+        return
+    text = json.dumps(measure(), ensure_ascii=False).replace('], "', '],\n"').replace('}, "', '},\n"')
+    write_whole(PATH, lambda file: file.write(text + "\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -13,8 +13,12 @@ import gc
 import json
 import os
 import statistics
+import sys
 
 import helpers
+
+sys.path.insert(0, helpers.ROOT)
+from engines.output import InputError, exit_code, write_whole  # noqa: E402
 
 FILE = os.path.join(helpers.ROOT, "tests", "lecture.json")
 SEEDS = range(42, 47)
@@ -158,17 +162,20 @@ def sentences(kept, ablation):
     later = loss["names, 10,000 steps", neither] - loss["names, 10,000 steps", whole]
     between_seeds = statistics.stdev(ablation["tables"]["names"]["rows"][whole]["loss"])
     assert 0 < worth < between_seeds < 0.01 and later > 3 * worth
-    assert abs(loss["positions", "without positions"] - loss["positions", "with positions"]) < 0.01
+    assert abs(loss["positions", "without positions"] - loss["positions", "with positions"]) < between_seeds
     assert loss["names", "token alone"] - loss["names", "+ position"] > 0.1
-    assert abs(loss["names", no_mlp] - loss["names", whole]) < 0.002
+    assert abs(loss["names", no_mlp] - loss["names", whole]) < 0.001
     shares = [[100 * share for share in ablation["tables"]["sums"]["rows"][row]["right"]] for row in (whole, no_mlp)]
     right, wrong = ((statistics.fmean(share), statistics.stdev(share)) for share in shares)
     assert right[0] - wrong[0] > 2 * (right[1] + wrong[1])
     rates = ablation["statements"]["optimizers"]["rows"]
-    adam, plain, same = ("optimizers", "Adam, rate 0.01"), ("optimizers", "plain descent, rate 0.1"), (
-        "optimizers", "plain descent, rate 0.01")
-    assert all(a < p for a, p in zip(rates[adam[1]]["loss"], rates[plain[1]]["loss"]))
-    assert loss[plain] - loss[adam] < 0.02
+    adam, plain = (min((row for row in rates if row.startswith(kind)), key=lambda row: loss["optimizers", row])
+                   for kind in ("Adam", "plain descent"))
+    best = [row.split("rate ")[1] for row in (adam, plain)]
+    tried = sorted(float(row.split("rate ")[1]) for row in rates if row.startswith("plain descent"))
+    assert tried[0] < float(best[1]) < tried[-1], "the best rate of plain descent lies between others"
+    assert 0 < loss["optimizers", plain] - loss["optimizers", adam] < statistics.stdev(rates[adam]["loss"])
+    assert best[0] == "0.01", "the lecture's own rate"
     places = [sum(row[position - back] for back in (4, 9) if back < position)
               for position, row in enumerate(kept["attention"]) if 5 <= position < 15]
     changes = {row: change(kept, row)[0] for row in kept["held out"]}
@@ -182,25 +189,23 @@ def sentences(kept, ablation):
             for row, found in rows["rows"].items() for key in [(table, row)] if key in loss}
     five = {row: f"{statistics.fmean(found.values()):.2f} ± {statistics.stdev(found.values()):.2f}"
             for row, found in kept["held out"].items()}
-    instead = f"instead of {five['default']} (five seeds)"
+    instead = f"instead of {five['default'].split()[0]} (five seeds)"
+    assert five["default"] == five["scores not divided"] == five["scores divided by head_dim"]
     return {
         "DEFAULT": f"The default run has a loss per token of {five['default']} on 1,000 names it did not read.",
         "BEST": f"num_steps: three times as many lower the loss by {-changes['num_steps=3000']:.2f}, more than any"
                 "thing else in the table. Most harm, more than 0.03, is done by far too few steps, a rate ten times "
                 "too low or too high, and large first weights.",
-        "POSITIONS": "With names it hardly matters: the loss per token on unread ones is "
-                     f"{said['positions', 'with positions']} with wpe, {said['positions', 'without positions']} "
-                     "without. "
-                     f"With neither attention nor MLP it is {said['names', '+ position']} and "
-                     f"{said['names', 'token alone']} (ten seeds).",
-        "LARGE": "with a standard deviation of 0.5 the loss on unread names, after training, is "
-                 f"{five['weight_std=0.5']} {instead}.",
+        "POSITIONS": "Positions count as little after 1,000 steps: without wpe the loss is "
+                     f"{said['positions', 'without positions']}. But with neither attention nor MLP it is "
+                     f"{said['names', '+ position']} with wpe and {said['names', 'token alone']} without (ten seeds).",
+        "LARGE": "with a standard deviation of 0.5 the loss, which says how wrong the guesses are, is "
+                 f"{five['weight_std=0.5']} on unread names after training, instead of {five['default']} (five seeds).",
         "NORM": f"Without any norm this small model has a loss of {five['no norm']} on unread names {instead}.",
         "RESIDUAL": "Without the two additions this model has a loss of "
                     f"{five['no residual']} on unread names {instead}.",
         "SCALES": f"it makes no difference beyond chance: the loss on unread names is {five['default']} with it, "
-                  f"{five['scores not divided']} without any division, {five['scores divided by head_dim']} with "
-                  "head_dim itself (five seeds).",
+                  "without any division, and with head_dim itself (five seeds).",
         "WORTH": f"The loss per token on unread names is {said['names', whole]} with it and {said['names', neither]} "
                  f"without (ten seeds). The difference, {worth:.3f} before rounding, is less than the spread between "
                  f"seeds. After 10,000 steps it is {later:.3f} (five seeds).",
@@ -208,47 +213,61 @@ def sentences(kept, ablation):
                   f"{said['repeat', neither]} without attention and {said['repeat', whole]} with (ten seeds).",
         "LOOKS": f"In every row {min(places)} to {max(places)} % go four or nine places back, where the letter stands "
                  "that comes next.",
-        "MLP": f"On names, after 1,000 steps, the loss on unread names is {said['names', whole]} with them and "
-               f"{said['names', no_mlp]} without (ten seeds): no difference beyond chance. On sums such as 7+5=12 they "
-               f"count: {right[0]:.0f} ± {right[1]:.0f} % of the digits right against {wrong[0]:.0f} ± {wrong[1]:.0f}, "
+        "MLP": "On names, after 1,000 steps, they change the loss by less than 0.001 in the mean of ten seeds: no "
+               "difference beyond chance. On sums such as 7+5=12 they count: "
+               f"{right[0]:.0f} ± {right[1]:.0f} % of the digits right against {wrong[0]:.0f} ± {wrong[1]:.0f}, "
                "in sums never shown, after 5,000 steps (five seeds).",
-        "ADAM": f"On names a little: the loss per token on unread ones is {said[adam]} with Adam, {said[plain]} with "
-                "plain descent at a rate of 0.1; Adam is ahead with each of the ten seeds. At Adam's rate, 0.01, plain "
-                f"descent comes to {said[same]}.",
+        "ADAM": "On names hardly: each at the best of the rates tried, the loss per token on unread ones is "
+                f"{said['optimizers', adam]} with Adam, at {best[0]}, and {said['optimizers', plain]} with plain "
+                f"descent, at {best[1]} (ten seeds). At Adam's rate plain descent comes to "
+                f"{said['optimizers', f'plain descent, rate {best[0]}']}.",
     }
 
 
 def read_kept():
     """What tests/lecture.json and labs/ablation.json hold."""
     for path in (FILE, os.path.join(helpers.ROOT, "labs", "ablation.json")):
-        with open(path, encoding="utf-8") as file:
-            yield json.load(file)
+        try:
+            with open(path, encoding="utf-8") as file:
+                yield json.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {path} ({error}): take the one of this project") from error
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to measure (default: all, and the picture)")
-    parser.add_argument("--show", action="store_true", help="measure nothing; print what the lectures must say")
-    options = parser.parse_args()
-    if options.show:
-        kept, ablation = read_kept()
-        print(*sentences(kept, ablation).values(), *table(kept), *drawing(kept), sep="\n")
-        return
-    rows = options.rows
+def measure(rows):
+    """Measures these rows, or all and the picture, and keeps each figure as soon as it is there."""
     kept = {"held out": {}}
     if os.path.exists(FILE):
-        with open(FILE, encoding="utf-8") as file:
-            kept = json.load(file)
+        kept, _ = read_kept()
     if not rows:
         kept["attention"] = attention()
     for seed in SEEDS:
         for row in rows or ROWS:
             kept["held out"].setdefault(row, {})[str(seed)] = loss = held_out(row, seed)
             print(f"{row}, seed {seed}: {loss:.4f}", flush=True)
-            with open(FILE, "w", encoding="utf-8") as file:
-                json.dump(kept, file, indent=1)
-                file.write("\n")
+            write_whole(FILE, lambda file: file.write(json.dumps(kept, indent=1) + "\n"))
+
+
+def show():
+    """Prints what the lectures must say."""
+    kept, ablation = read_kept()
+    print(*sentences(kept, ablation).values(), *table(kept), *drawing(kept), sep="\n")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Measures what the lectures say about training.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to measure (default: all, and the picture)")
+    parser.add_argument("--show", action="store_true", help="measure nothing; print what the lectures must say")
+    options = parser.parse_args(arguments)
+
+    def run():
+        for row in options.rows:
+            if row not in ROWS:
+                raise InputError(f"there is no row {row!r}: choose among {', '.join(ROWS)}")
+        show() if options.show else measure(options.rows)
+
+    return exit_code(run)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

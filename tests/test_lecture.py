@@ -1,8 +1,10 @@
 """The lecture: every figure it states is computed again here, and what it draws can be read anywhere."""
 import concurrent.futures
+import doctest
 import fcntl
 import gc
 import inspect
+import json
 import math
 import os
 import pty
@@ -136,8 +138,12 @@ def facts_of_tokens_and_layers(gpt):
             logits.append([bag.gpt_forward(token, position, keys, values, state_dict, deep)[0].data
                            for position, token in enumerate(tokens)][-1])
         assert (logits[0] == pytest.approx(logits[1], abs=1e-12)) is same
-    yield ("Without wpe a single layer would see what stands before the last letter as a bag: which letters, not in "
-           "which order.")
+        keys, values = {}, {}
+        counted = [bag.gpt_forward(token, position, keys, values, state_dict, deep)[0].data
+                   for position, token in enumerate([26, 4, 4, 12])][-1]
+        assert abs(counted - logits[0]) > 1e-6  # another number of each letter
+    yield ("Without wpe a single layer would see what stands before the last letter as a bag: which letters and how "
+           "many, not in which order.")
 
     sizes = {name: len(rows) * len(rows[0])
              for name, rows in gpt.initialize_parameters(config, 27, random.Random(0)).items()}
@@ -154,17 +160,27 @@ def facts_of_tokens_and_layers(gpt):
     assert 0 < abs(scaled[1] - scaled[0]) < 1e-5
     epsilon = inspect.signature(gpt.rmsnorm).parameters["epsilon"].default
     yield "ANSWER: almost nothing: the scale becomes ten times as small. Only epsilon, " + (
-        f"{epsilon:.0e}".replace("e-0", "e-")) + " beside the mean square, makes a trace of a difference."
+        f"{epsilon:.0e}".replace("e-0", "e-")) + (" added to the mean square so that nothing is divided by 0, makes a "
+                                                  "trace of a difference.")
+    assert gpt.rmsnorm([value(0.0)])[0].data == 0.0
+    uneven = [max(p.data for p in gpt.softmax([value(size * x) for x in (0.1, 0.2, 0.4)])) for size in (1, 100)]
+    assert uneven[0] < 0.4 and uneven[1] > 0.99
+    yield "Dot products would grow with it, and large ones make attention all-or-nothing."
     head = re.search(r'return linear\(x, state_dict\["(\w+)"\]\)', forward)[1]
     yield f"({head} reads x as it is. In the first layer the norm follows another at once and changes almost"
     yield "scales a vector so that the mean of its squares is 1; its direction stays."
+    assert [gpt.rmsnorm([value(9.0)] + [value(0.0)] * (n - 1))[0].data for n in (4, 9)] == pytest.approx([2, 3])
     yield "The mean is not taken off, and no number can become larger than sqrt(n), reached when all the"
 
     yield (f"drawn at random around 0, from a normal distribution with standard deviation {config.weight_std}. They "
            "must differ, or equal neurons would get equal gradients and stay equal for ever. They must not be large, "
            "or the first guesses are sure of themselves and wrong:")
     assert config.weight_std < 64**-0.5 < 16**-0.5
-    yield f"for 16 and for 64 inputs and {config.weight_std} is smaller than either; it was found to work."
+    rng = random.Random(0)
+    sums = [sum(rng.gauss(0, 1) * rng.gauss(0, 1) for _ in range(64)) for _ in range(2000)]
+    assert statistics.pstdev(sums) == pytest.approx(64**0.5, rel=0.1)
+    yield ("A sum of n products has about sqrt(n) times the size of one, so weights of 1 / sqrt(n) would keep the size "
+           f"as it is, for 16 and for 64 inputs and {config.weight_std} is smaller than either; it was found to work.")
     yield '(2015, \"Delving Deep into Rectifiers\") have rules that keep the size through many layers.'
     silent = gpt.initialize_parameters(gpt.GPTConfig(weight_std=0.0), 27, random.Random(0))
     gpt.compute_loss(encode("emma"), silent, config).backward()
@@ -172,6 +188,9 @@ def facts_of_tokens_and_layers(gpt):
     yield ("ANSWER: nothing: all logits are 0, and since every product has a factor 0, no gradient gets through to "
            "any weight.")
     yield "a layer whose own slope is only 0.001 still passes the gradient on:"
+    assert 0.5**30 < 1e-8
+    yield "the slopes of many layers would multiply, to almost nothing where they are small. So attention and MLP add"
+    yield "as in GPT-2, which makes deep models easier to train (Xiong et al., 2020)."
     yield "The slope of x + f(x) is 1 + f'(x)"
     yield '(He et al., 2015, "Deep Residual Learning")'
     yield "Unlike GPT-2, this model normalises the embeddings once at the start, and not the stream at the end."
@@ -181,7 +200,12 @@ def facts_of_tokens_and_layers(gpt):
     yield ("With query [1, 0] and the cached keys [1, 0] and [0, 1] the scores q . k are 1 and 0; divided by "
            "sqrt(2): so the head passes on two thirds of the first value and one third of the second.")
     yield "ANSWER: [1.0]. There are as many weights as positions so far, and so far there is one"
-    yield "later keys are not there yet, so no mask is needed."
+    compared, kept = (re.search(pattern, forward)[1] for pattern in (
+        r"scores = linear\(q\[part\], \[\w\[part\] for \w in (\w+)\[", r"zip\(\*\[\w\[part\] for \w in (\w+)\["))
+    yield ("a query (what do I look for?), a key (what can I be found by?) and a value (what do I pass on?). A head "
+           f"compares the query of this position with the {compared} of all positions so far, and takes a mean of "
+           f"their {kept}, weighted by how well they fit.")
+    yield "later keys are not there yet, so none has to be hidden (no mask)."
     head_dim = config.n_embd // config.n_head
     yield f"With the default head_dim of {head_dim} the factor is only {head_dim**0.5:.0f}, and"
     yield "A sum of d independent products of size 1 has size sqrt(d): variances add."
@@ -197,8 +221,6 @@ def facts_of_tokens_and_layers(gpt):
     yield ("Where a neuron is silent its slope is 0, so there it gets no gradient. That need not last, even if it "
            "is silent for every name: what it reads changes as the embeddings are trained, and it may speak again.")
     yield "What makes something new of what attention has gathered? A head only takes means."
-    yield ("ANSWER: there is none: from the left it is 0, from the right 1. By custom 0 is taken; it hardly ever "
-           "matters.")
     yield "ANSWER: no: a linear map of a linear map is one linear map."
 
 
@@ -224,14 +246,14 @@ def facts_of_loss_and_learning(gpt):
     yield "every child stands before its parents (in this family the children are born first)."
     yield "no number can be computed before those it is computed from exist."
     yield "the graph first, by recursion; on a long chain that meets Python's recursion limit."
-    yield "The tape costs memory: everything computed on the way is kept until the walk back."
+    yield ("The tape costs memory: everything computed on the way is kept until the walk back. (Generating records "
+           "one here too, and clears it after each name; most engines can be told to record nothing.)")
 
     even = [[p.data for p in gpt.softmax([value(float(x)) for x in row])] for row in
             ((1, 2, 3), (101, 102, 103), (10, 20, 30))]
     assert even[0] == pytest.approx(even[1]) and max(even[2]) > max(even[0])
-    yield ("softmax([1, 2, 3]) or softmax([101, 102, 103]): which is more even? ANSWER: they are the same. Only the "
-           "differences between logits count.")
-    yield "and softmax([10, 20, 30])? ANSWER: far less even: the differences are ten times as large."
+    yield ("softmax([1, 2, 3]), softmax([101, 102, 103]) or softmax([10, 20, 30]): which is the least even? ANSWER: "
+           "the last: its differences are ten times as large. The first two are the same: only differences count.")
     yield "all become positive, their order stays, and a difference of 1 between two logits becomes a ratio of e."
     yield ("e^(x - m) = e^x / e^m and the divisor cancels. With m the largest, every power is at most 1: In "
            "floating point a probability can still reach 0. The loss never takes the logarithm of that")
@@ -255,7 +277,7 @@ def facts_of_loss_and_learning(gpt):
     assert 0 < abs(steps[0] - steps[1]) < 1e-6
     eps = f"{config.eps_adam:.0e}".replace("e-0", "e-")
     yield ("somebody multiplies the loss by 1,000. What changes in the steps? ANSWER: almost nothing: m and sqrt(v) "
-           f"both grow by 1,000, and only eps, {eps}, now counts for even less.")
+           f"both grow 1,000 times, and only eps, {eps}, now counts for even less.")
     yield ("A parameter whose gradient is 0 at this step still moves, by what m remembers; leaving it out would be "
            "another run.")
     yield ("if it keeps changing its sign, fades, or was once very large, m is small beside sqrt(v) and the step is "
@@ -316,11 +338,41 @@ def test_what_the_lectures_say_is_so():
         assert said in text
 
 
+def test_the_formula_of_adam_is_what_the_optimizer_does():
+    """Its five lines, run as Python, give the same parameter after each of three updates."""
+    gpt = helpers.load("script_gpt_refactored")
+    config, parameter, rate = gpt.GPTConfig(), gpt.Value(1.0), 0.01
+    adam = gpt.AdamOptimizer({"p": [[parameter]]}, config)
+    block = next(paragraph for paragraph in lectures()["Why Adam, step by step"] if paragraph.startswith("    "))
+    assert float(re.search(r"eps = (\S+): no division by 0", block)[1]) == config.eps_adam
+    lines = [re.split(" {3,}|;", line.strip())[0] for line in block.splitlines()]
+    assert [line.split(" =")[0] for line in lines] == ["m", "v", "m_hat", "v_hat", "p"]
+    program = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", "\n".join(lines)).replace("^", "**").replace("²", "**2")
+    names = {"m": 0.0, "v": 0.0, "p": 1.0, "rate": rate, "sqrt": math.sqrt, "eps": config.eps_adam,
+             "beta1": config.beta1, "beta2": config.beta2}
+    for t, gradient in enumerate((0.3, -0.1, 0.002), 1):
+        names.update(t=t, g=gradient)
+        exec(program, names)
+        parameter.grad = gradient
+        adam.step(rate)
+        assert names["p"] == pytest.approx(parameter.data, abs=1e-12)
+
+
+def test_what_follows_the_prompts_can_be_typed_along(lecture_text, capsys):
+    """In the order of the lecture, after the one import that it names, which prints nothing."""
+    line, names = re.search(r"`python3` in this folder, `([^`]+)`", spoken(lecture_text))[1], {}
+    exec(line, names)
+    text = "\n".join(line[2:] for line in lecture_text.splitlines() if line.startswith("│"))
+    session = doctest.DocTestParser().get_doctest(text, names, "the lecture", None, None)
+    found = doctest.DocTestRunner().run(session)
+    assert (found.failed, capsys.readouterr().out) == (0, "") and found.attempted > 30
+
+
 def test_no_figure_and_no_matrix_is_named_outside_what_is_computed():
     """All sentences with figures are among those that the tests above compute, but for what needs no computing."""
     held = facts()
     held += lecture_figures.sentences(*lecture_figures.read_kept()).values()
-    held += ["PAUSE AND THINK: what is the slope of relu at exactly 0?", "x becomes ten times as large.",
+    held += ["x becomes ten times as large.",
              "its slopes are close to 0", "size 1 / sqrt(d)", "weights of 1 / sqrt(n)", "if all weights started at 0",
              "optimizer set the gradients back to 0", "two names would mix", "Between the two stands",
              "the two never meet", "the two embeddings", "[3, 4]", "makes three vectors", "weights at position 0?"]
@@ -346,18 +398,26 @@ def test_the_run_tells_every_lecture_once_and_asks_at_least_15_questions(lecture
     for title in lectures():
         assert lecture_text.count(f"│ ── {title} ─") == 1
     questions = re.findall(r"PAUSE AND THINK (\d+): ", lecture_text)
-    assert questions == re.findall(r"ANSWER (\d+): ", lecture_text) == [str(1 + i) for i in range(len(questions))]
+    assert questions == re.findall(r"ANSWER (\d+) \(", lecture_text) == [str(1 + i) for i in range(len(questions))]
     assert len(questions) >= 15
 
 
 def test_where_nobody_guesses_the_answer_does_not_stand_under_its_question(lecture_text):
     lines = lecture_text.splitlines()
     for number in re.findall(r"PAUSE AND THINK (\d+): ", lecture_text):
-        question, answer = (next(i for i, line in enumerate(lines) if line.startswith(f"│ {word} {number}: "))
-                            for word in ("PAUSE AND THINK", "ANSWER"))
+        question, answer = (next(i for i, line in enumerate(lines) if line.startswith(f"│ {start}"))
+                            for start in (f"PAUSE AND THINK {number}: ", f"ANSWER {number} ("))
         assert answer - question > 2
         between = lines[question + 2 : answer]
         assert any("THINK" not in line and "ANSWER" not in line and len(line) > 3 for line in between)
+
+
+def test_each_answer_begins_with_the_last_words_of_its_question(lecture_text):
+    questions = dict(re.findall(r"PAUSE AND THINK (\d+): (.*?\?)(?= PAUSE AND|  )", spoken(lecture_text)))
+    answers = dict(re.findall(r"ANSWER (\d+) \((.*?\?)\): ", spoken(lecture_text)))
+    assert set(questions) == set(answers)
+    for number, reminder in answers.items():
+        assert questions[number].endswith(" " + reminder.replace("... ", "", 1)) and len(reminder.split()) <= 6
 
 
 def test_a_class_hour_fits(default_run):
@@ -372,7 +432,8 @@ def test_the_first_and_the_last_step_are_looked_at_closely_unless_others_are_ask
     assert text.count("What a layer computes") == 1 and text.count("A row is a position") == 1
 
 
-@pytest.mark.parametrize("steps", ["", "0", "-1", "1,", "1;2", "x", "1.5", "1,21"])
+@pytest.mark.parametrize("steps", ["", "0", "-1", "1,", "1;2", "x", "1.5", "1,21", "1_0", "١", "²", "+1", "1, 2",
+                                   "9" * 5000])
 def test_a_close_up_of_no_step_is_refused_in_one_line(few_names, steps):
     process = helpers.run("script_gpt_educational", few_names, "--steps", 20, f"--close-ups={steps}")
     assert (process.returncode, process.stdout) == (2, "")
@@ -407,8 +468,12 @@ def test_what_the_run_states_is_so(lecture_text):
     silent = without - unread - unused
     assert (f"{silent:,} lead to or from neurons whose relu was silent" in text) is (silent > 0)
     assert (f"the mean of the last column: {loss.data:.4f} nats. Its perplexity is exp({loss.data:.4f}) = "
-            f"{math.exp(loss.data):.2f}: it does as badly as a fair choice among that many tokens. Guessing evenly "
-            f"costs ln(27) = {math.log(27):.4f}, perplexity 27.") in text
+            f"{math.exp(loss.data):.2f}. Guessing evenly costs ln(27) = {math.log(27):.4f}, perplexity 27.") in text
+    zeros = gpt.initialize_parameters(gpt.GPTConfig(weight_std=0.0), 27, random.Random(0))
+    assert gpt.compute_loss(tokens, zeros, config).data == pytest.approx(math.log(27))
+    assert (f"near ln(27) = {math.log(27):.4f}, the loss of guessing evenly among all tokens; not exactly that, for "
+            "the random weights are not zero.") in text
+    assert "for now see that 16 numbers go in and 27 come out, one for each token:" in text
     samples = re.findall(r"^sample +\d+: (.*)$", lecture_text, re.MULTILINE)
     new = [sample for sample in samples if sample not in set(docs)]
     assert f"Of 4 samples {len(new)} are new, {4 - len(new)} stand in the data" in text
@@ -456,9 +521,9 @@ def test_how_much_attention_the_right_answer_gets(tmp_path):
     path = tmp_path / "repeat.txt"
     path.write_text("abcabcabc\nbcdbcdbcd\ncdacdacda\n", encoding="utf-8")
     process = helpers.run("script_gpt_educational", path, "--n-head", 1, "--steps", 2, "--close-ups", 2)
-    rows = re.findall(r"│ +\d+ ([a-z^]) ((?:[ ░▒▓█][ \d]{2}[\d-])+)$", process.stdout, re.MULTILINE)
+    rows = re.findall(r"│ +\d+ ([a-z^]) ((?:[ \d]{2}[\d-][ ░▒▓█]?)+)$", process.stdout, re.MULTILINE)
     letters = "".join(letter for letter, _ in rows) + "^"
-    shares = [[int(cell[1:].replace("-", "0")) for cell in re.findall(r"....", cells)] for _, cells in rows]
+    shares = [[int(cell.replace("-", "0")) for cell in re.findall(r"[\d-]+", cells)] for _, cells in rows]
     given, even = [], []
     for position, row in enumerate(shares):
         places = [place for place in range(1, position + 1) if letters[place] == letters[position + 1]]
@@ -471,12 +536,46 @@ def test_how_much_attention_the_right_answer_gets(tmp_path):
     assert statistics.fmean(given) == pytest.approx(int(told[2]), abs=1.5)
 
 
-def test_attention_rows_sum_to_100(lecture_text):
-    rows = re.findall(r"(?<= )\d+ [a-z^] ((?:[ ░▒▓█][ \d]{2}[\d-])+)", lecture_text)
+def test_attention_rows_sum_to_100_and_each_shade_stands_behind_its_figure(lecture_text):
+    rows = re.findall(r"(?<= )\d+ [a-z^] ((?:[ \d]{2}[\d-][ ░▒▓█]?)+)$", lecture_text, re.MULTILINE)
     assert len(rows) > 2 * 5
     for row in rows:
-        figures = [int(figure) for figure in re.findall(r"\d+", row)]
+        cells = re.findall(r"([\d-]+)([ ░▒▓█]?)", row)
+        figures = [int(figure.replace("-", "0")) for figure, _ in cells]
         assert 100 - len(figures) <= sum(figures) <= 100 + len(figures)
+        assert [shade or " " for _, shade in cells] == [" ░▒▓█"[min(4, figure // 20)] for figure in figures]
+
+
+def test_what_the_end_says_is_so_of_any_run(few_names):
+    text = spoken(helpers.run("script_gpt_educational", few_names, "--steps", 0, "--samples", 0).stdout)
+    assert "next to nothing on names in 1,000 steps." in text and "0 samples" not in text and "pictures" not in text
+
+
+@pytest.mark.parametrize("rows", [["n_embd=9"], ["default", "x"], ["\udcff"]])
+def test_an_unknown_row_is_refused_in_one_line_and_nothing_is_measured(rows, capsys, monkeypatch):
+    monkeypatch.setattr(lecture_figures, "held_out", None)
+    assert lecture_figures.main(rows) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("error: there is no row") and error.count("\n") == 1
+
+
+def test_what_is_measured_is_kept_whole(tmp_path, capsys, monkeypatch):
+    """Also when a run is stopped: what was there before it is, and each figure that was finished."""
+    path, found = tmp_path / "lecture.json", iter([2.5, 2.25])
+    path.write_text('{"held out": {"n_head=8": {"42": 1.0}}}')
+    monkeypatch.setattr(lecture_figures, "FILE", str(path))
+
+    def held_out(row, seed):
+        for loss in found:
+            return loss
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lecture_figures, "held_out", held_out)
+    assert lecture_figures.main(["n_head=1"]) == 130
+    kept = {"held out": {"n_head=8": {"42": 1.0}, "n_head=1": {"42": 2.5, "43": 2.25}}}
+    assert json.loads(path.read_text()) == kept and os.listdir(tmp_path) == ["lecture.json"]
+    path.write_text("{")
+    assert lecture_figures.main(["--show"]) == 2 and capsys.readouterr().err.count("error: cannot read") == 1
 
 
 def test_a_terminal_without_unicode_gets_plain_ascii(few_names):
@@ -555,7 +654,7 @@ def test_a_long_document_fills_no_screen(tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("ab" * 50_000 + "\nba\n", encoding="utf-8")
     text = helpers.run("script_gpt_educational", path, "--steps", 2, "--samples", 1).stdout
-    assert len(text.splitlines()) < 600 and max(map(len, text.splitlines())) <= 100
+    assert len(text.splitlines()) < 620 and max(map(len, text.splitlines())) <= 100
 
 
 def test_it_fits_80_columns(tmp_path, monkeypatch):
