@@ -11,10 +11,10 @@ import script_gpt_refactored as gpt
 from script_gpt_refactored import InputError
 
 
-def check_can_replace(path: str, beginning: bytes, force: bool = False) -> None:
+def check_can_replace(path: str, beginning: bytes, force: bool | None = False) -> None:
     """Raises InputError, better before the work than after it, if `write_whole` could not write to this path, or if
     what is there now would be lost: it may only be replaced if its first 1,000 bytes match `beginning`, a regular
-    expression that tells the files of this kind from others, or with force.
+    expression that tells the files of this kind from others, or with force (None: the program has no such option).
     """
     try:
         path = os.path.realpath(path)
@@ -23,8 +23,8 @@ def check_can_replace(path: str, beginning: bytes, force: bool = False) -> None:
                 raise InputError(f"cannot write to {path}: it is not an ordinary file, choose another name")
             with open(path, "rb") as file:
                 if not (force or re.match(beginning, file.read(1000), re.DOTALL)):
-                    raise InputError(f"cannot write to {path}: it holds something else, which would be lost; choose "
-                                     "another name, or move it away")
+                    advice = "choose another name" if force is None else "choose another name, or add --force"
+                    raise InputError(f"cannot write to {path}: it holds something else, which would be lost; {advice}")
         with open(gpt.temporary_name(path), "w"):
             pass
         os.remove(gpt.temporary_name(path))

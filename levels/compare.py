@@ -229,13 +229,13 @@ def check(options):
     if options.image:
         if not options.image.endswith((".png", ".svg", ".pdf", ".jpg")):
             raise InputError(f"--image {options.image}: end it in .png, .svg, .pdf or .jpg")
-        check_can_replace(options.image, rb"\x89PNG|<\?xml|%PDF|\xff\xd8")
+        check_can_replace(options.image, rb"\x89PNG|<\?xml|%PDF|\xff\xd8", None)
         try:
             import matplotlib  # noqa: F401
         except ImportError as error:
             raise InputError("--image needs matplotlib: python3 -m pip install matplotlib") from error
     if options.keep:
-        check_can_replace(options.keep, b'\\{"format": "' + FORMAT.encode())
+        check_can_replace(options.keep, b'\\{"format": "' + FORMAT.encode(), None)
     return docs
 
 

@@ -72,7 +72,7 @@ def check(options: argparse.Namespace) -> None:
         if not least <= value <= 1e6:
             raise InputError(f"{flag} is {value:g}: it must be from {least} to 1000000")
     if options.keep:
-        check_can_replace(options.keep, b'\\{\n "format": "' + kept.FORMAT.encode())
+        check_can_replace(options.keep, b'\\{\n "format": "' + kept.FORMAT.encode(), None)
         if Path(options.keep).exists():
             kept.load(options.keep)  # that it is cut short should be said before the work
 
