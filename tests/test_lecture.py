@@ -104,14 +104,14 @@ def test_what_is_said_of_trained_models_is_what_was_measured():
 
 @pytest.mark.skipif(not os.environ.get("ALL_FIGURES"), reason="ALL_FIGURES is not set: no run that the lectures "
                                                               "quote is repeated, only compared with what was kept")
-def test_the_kept_figures_of_one_seed_and_the_picture_are_measured_again():
+def test_some_kept_figures_of_one_seed_and_the_picture_are_measured_again():
     kept, _ = lecture_figures.read_kept()
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         picture = pool.submit(lecture_figures.attention)
-        rows = list(lecture_figures.ROWS)
+        rows = ["default", "n_head=1", "learning_rate=0.001", "num_steps=300", "weight_std=0.5", "no residual"]
         for row, found in zip(rows, pool.map(lecture_figures.held_out, rows, [42] * len(rows))):
             # The last bits of a sum differ between versions of Python, and long steps make much of them.
-            assert found == pytest.approx(kept["held out"][row]["42"], abs=0.02 if "rate=0.1" in row else 0.004), row
+            assert found == pytest.approx(kept["held out"][row]["42"], abs=0.004), row
         for row, percents in zip(kept["attention"], picture.result()):
             assert percents == pytest.approx(row, abs=2)
 
